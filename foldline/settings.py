@@ -1,0 +1,79 @@
+"""Every setting of every service, read once from the environment and then frozen.
+
+A setting `name` is the environment variable `FOLDLINE_NAME`. Durations are in seconds, sizes in bytes, and the name says so.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveSeconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """The environment of one service. Unknown `FOLDLINE_` variables are ignored; wrong values raise `ValidationError`."""
+
+    model_config = SettingsConfigDict(env_prefix="FOLDLINE_", frozen=True, extra="ignore")
+
+    # Where the servers are
+    kafka_bootstrap: str = "127.0.0.1:9092"
+    database_url: str = "postgresql://postgres@127.0.0.1:5432/postgres"
+    schema_registry_url: str | None = None
+    topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
+
+    # Topics, as `foldline init` makes them
+    partitions: PositiveInt = 12
+    replication_factor: PositiveInt = 1
+    min_insync_replicas: PositiveInt = 1
+    message_max_bytes: PositiveInt = 4 * 1024 * 1024
+    state_compaction_lag_seconds: PositiveInt = 86_400
+
+    # The gateway
+    gateway_host: str = "127.0.0.1"
+    gateway_port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    key_prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{1,15}$")] = "lehnz"
+    key_cache_seconds: Annotated[float, Field(ge=0, le=2)] = 1.0
+    rate_limit_requests: Annotated[int, Field(ge=0)] = 1000
+    rate_limit_window_seconds: PositiveInt = 900
+    max_body_bytes: PositiveInt = 1024 * 1024
+    max_drain_bytes: PositiveInt = 8 * 1024 * 1024
+    max_records: PositiveInt = 10_000
+    max_wait_seconds: PositiveSeconds = 30.0
+    delivery_timeout_seconds: PositiveSeconds = 10.0
+    producer_queue_messages: PositiveInt = 200_000
+    producer_queue_kilobytes: PositiveInt = 128 * 1024
+    database_timeout_seconds: PositiveSeconds = 5.0
+    database_pool_size: PositiveInt = 8
+
+    # The processors
+    consumer_group: str = "foldline-processors"
+    group_instance_id: str | None = None
+    session_timeout_seconds: PositiveSeconds = 10.0
+    batch_records: PositiveInt = 10_000
+    batch_bytes: PositiveInt = 16 * 1024 * 1024
+    cache_bytes: PositiveInt = 48 * 1024 * 1024
+    transaction_timeout_seconds: PositiveSeconds = 15.0
+    retry_seconds: PositiveSeconds = 1.0
+
+    # The embedded stack
+    embedded_partitions: PositiveInt = 4
+
+    def masked(self) -> dict[str, object]:
+        """Every setting by its environment variable, with passwords replaced by `***`, fit to be printed."""
+        values: dict[str, object] = {}
+        for name, value in self.model_dump().items():
+            values[f"FOLDLINE_{name.upper()}"] = masked_url(value) if name.endswith("_url") and value else value
+        return values
+
+
+def masked_url(url: str) -> str:
+    """The URL with its password replaced by `***`."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@", 1)))
