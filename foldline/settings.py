@@ -1,6 +1,6 @@
 """Every setting of every service, read once from the environment and then frozen.
 
-A setting `name` is the environment variable `FOLDLINE_NAME`. Durations are in seconds, sizes in bytes, and the name says so.
+A setting `name` is the environment variable `FOLDLINE_NAME`. Durations are in seconds, sizes in bytes, as names say.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PositiveSeconds = Annotated[float, Field(gt=0)]
 
 
 class Settings(BaseSettings):
-    """The environment of one service. Unknown `FOLDLINE_` variables are ignored; wrong values raise `ValidationError`."""
+    """The environment of one service. Unknown variables are ignored; wrong values raise `ValidationError`."""
 
     model_config = SettingsConfigDict(env_prefix="FOLDLINE_", frozen=True, extra="ignore")
 

@@ -1,0 +1,70 @@
+"""What goes in and what comes out: events and states, immutable, as plain tuples with names.
+
+Times are integers: microseconds since 1970-01-01T00:00:00Z. `attributes` of a state is a JSON object whose numbers are
+normalised (`foldline.domain.values`); `attributes` of an event is the JSON text of one, or None where it was not sent.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+Status: TypeAlias = Literal["active", "inactive", "deleted"]
+STATUSES: frozenset[str] = frozenset(("active", "inactive", "deleted"))
+
+Kind: TypeAlias = Literal["items", "users"]
+KINDS: tuple[Kind, ...] = ("items", "users")
+ID_FIELD: dict[Kind, str] = {"items": "item_id", "users": "user_id"}
+
+ITEM_TYPE_MAX_CHARACTERS = 128
+ID_MAX_CHARACTERS = 256
+ATTRIBUTES_MAX_BYTES = 1024 * 1024
+ATTRIBUTES_MAX_DEPTH = 32
+
+
+class Upsert(NamedTuple):
+    """One record of a request, as an event of the log. None means: not sent, keep what is there.
+
+    `detail` is what items and users differ in: an item's `item_type` (str) or a user's `created_at` (microseconds).
+    `request_id` and `record_index` name the record of the request; together they are the event's id.
+    """
+
+    org_id: str
+    entity_id: str
+    detail: str | int | None
+    status: str | None
+    attributes: str | None
+    received_at: int
+    request_id: str
+    record_index: int
+
+    @property
+    def event_id(self) -> str:
+        return f"{self.request_id}-{self.record_index}"
+
+
+class State(NamedTuple):
+    """What the events of one key add up to. `detail` is `item_type` or `created_at`, as in `Upsert`.
+
+    `partition` and `offset` name the last event folded. `attributes_bound` is not below the size in bytes of the
+    attributes as compact UTF-8 JSON; it saves measuring them at every event and is nowhere stored.
+    """
+
+    org_id: str
+    entity_id: str
+    detail: str | int
+    status: str
+    attributes: dict[str, Any]
+    version: int
+    first_seen_at: int
+    updated_at: int
+    partition: int
+    offset: int
+    attributes_bound: int
+
+
+class Rejection(NamedTuple):
+    """Why an event went to the dead letters. `field` is a path or empty; `code` is one of the contract's."""
+
+    code: str
+    field: str
+    message: str

@@ -1,0 +1,212 @@
+"""JSON values: which ones hold, and the one form in which a number is kept.
+
+1. A number is an integer from -2^63 to 2^63-1, or a finite double that is 0 or between 1e-60 and 1e60 in magnitude.
+2. A string, keys included, has no U+0000 and no unpaired surrogate.
+3. Objects and arrays nest at most 32 deep, `attributes` itself being 1.
+4. Of a repeated key the last counts.
+5. A double that is a whole number of at most 64 bits is kept as an integer, -0.0 as 0: what PostgreSQL's jsonb and a
+   JSON reader make of either spelling is then the same.
+
+orjson parses; one look at the parsed value finds what it may have let through (a literal that overflowed or vanished,
+depth). Only then a slower parse, which sees every literal, decides.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import orjson
+
+from foldline.domain.records import ATTRIBUTES_MAX_DEPTH, Rejection
+
+INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
+DOUBLE_MIN, DOUBLE_MAX = 1e-60, 1e60
+PARSEABLE_DEPTH = 512
+
+# What a look at a parsed value says of it, from nothing to do to the most.
+PLAIN, NORMALISE, SUSPICIOUS = 0, 1, 2
+
+_BRACKETS = re.compile(rb'"(?:[^"\\]+|\\.)*+"?|[\[{\]}]', re.DOTALL)
+_BAD_CHARACTER = re.compile("[\x00\ud800-\udfff]")
+
+
+class BadNumber(NamedTuple):
+    """Stands in a parsed value for a number literal that breaks rule 1."""
+
+    literal: str
+
+
+class Unparsable(Exception):
+    """The text is not JSON, or nests too deep to be parsed. `code` is the contract's."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def parse(text: bytes) -> tuple[Any, bool]:
+    """Parses UTF-8 JSON text by orjson, or exactly where that refuses it. Returns the value and whether exactly.
+
+    A value that was parsed exactly, or that `look` finds suspicious, has to be asked for its `faults`; the latter after
+    `parse_exactly`. Raises `Unparsable`.
+    """
+    try:
+        return orjson.loads(text), False
+    except orjson.JSONDecodeError:
+        return parse_exactly(text), True
+
+
+def look(value: Any, depth: int = 1) -> int:
+    """PLAIN, NORMALISE (rule 5 changes it) or SUSPICIOUS (rules 1 to 3 may not hold) for a parsed object or array.
+
+    U+0000 is not looked for: test the raw text for its escape.
+    """
+    if depth > ATTRIBUTES_MAX_DEPTH:
+        return SUSPICIOUS
+    found = PLAIN
+    for member in value.values() if type(value) is dict else value:
+        kind = type(member)
+        if kind is str:
+            continue
+        if kind is float:
+            size = abs(member)
+            if size < DOUBLE_MIN or size >= 2.0**63:
+                return SUSPICIOUS
+            if member.is_integer():
+                found = NORMALISE
+        elif kind is int:
+            if not INTEGER_MIN <= member <= INTEGER_MAX:
+                return SUSPICIOUS
+        elif kind is dict or kind is list:
+            inner = look(member, depth + 1)
+            if inner > found:
+                if inner is SUSPICIOUS:
+                    return SUSPICIOUS
+                found = inner
+        elif kind is BadNumber:
+            return SUSPICIOUS
+    return found
+
+
+def attributes_of(text: str) -> tuple[dict[str, Any], int] | Rejection:
+    """The attributes that an event carries, normalised, and a bound of their size in bytes as compact JSON."""
+    raw = text.encode("utf-8", "surrogatepass")
+    try:
+        value, exact = parse(raw)
+        if type(value) is not dict:
+            return Rejection("invalid_type", "attributes", "attributes must be a JSON object")
+        found = SUSPICIOUS if exact or b"\\u0000" in raw else look(value)
+        if found is PLAIN:
+            return value, len(raw)
+        if found is SUSPICIOUS:
+            value = value if exact else parse_exactly(raw)
+            for fault in faults(value, "attributes"):
+                return fault
+    except Unparsable as unparsable:
+        return Rejection(unparsable.code, "attributes", unparsable.message)
+    value = normalised(value)
+    return value, len(orjson.dumps(value))
+
+
+def faults(value: Any, path: str, depth: int = 1) -> Iterator[Rejection]:
+    """Every breach of rules 1 to 3 in an exactly parsed value, each with its path (`attributes.sizes[2].eu`)."""
+    kind = type(value)
+    if kind is dict:
+        if depth > ATTRIBUTES_MAX_DEPTH:
+            yield _too_deep(path)
+            return
+        for key, member in value.items():
+            member_path = f"{path}.{printable(key)}"
+            if _BAD_CHARACTER.search(key):
+                yield _bad_string(member_path)
+            yield from faults(member, member_path, depth + 1)
+    elif kind is list:
+        if depth > ATTRIBUTES_MAX_DEPTH:
+            yield _too_deep(path)
+            return
+        for place, member in enumerate(value):
+            yield from faults(member, f"{path}[{place}]", depth + 1)
+    elif kind is str:
+        if _BAD_CHARACTER.search(value):
+            yield _bad_string(path)
+    elif kind is BadNumber:
+        yield Rejection("invalid_number", path, f"{path} is a number that cannot be kept exactly enough; see the limits")
+
+
+def string_fault(value: str) -> bool:
+    """Whether a string breaks rule 2."""
+    return _BAD_CHARACTER.search(value) is not None
+
+
+def normalised(value: Any) -> Any:
+    """The value with every number in the form of rule 5. A new value: the one given is not changed."""
+    kind = type(value)
+    if kind is dict:
+        return {key: normalised(member) for key, member in value.items()}
+    if kind is list:
+        return [normalised(member) for member in value]
+    if kind is float and value.is_integer() and INTEGER_MIN <= value < 2.0**64:
+        return int(value)
+    return value
+
+
+def printable(text: str) -> str:
+    """The text with what cannot be sent as JSON or shown in a line escaped, and cut to 300 characters."""
+    shown = text if len(text) <= 300 else text[:299] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+
+def parse_exactly(text: bytes) -> Any:
+    """Parses with a `BadNumber` in place of every literal that breaks rule 1. Raises `Unparsable`."""
+    if _nesting(text) > PARSEABLE_DEPTH:
+        raise Unparsable("too_deep", f"the JSON nests more than {PARSEABLE_DEPTH} deep; {ATTRIBUTES_MAX_DEPTH} is the limit")
+    try:
+        return json.loads(text.decode("utf-8"), parse_int=_integer, parse_float=_double, parse_constant=BadNumber)
+    except UnicodeDecodeError as error:
+        raise Unparsable("invalid_json", f"the body is not UTF-8: byte {error.start} cannot be decoded") from error
+    except json.JSONDecodeError as error:
+        raise Unparsable(
+            "invalid_json", f"malformed JSON: {error.msg} at line {error.lineno} column {error.colno}"
+        ) from error
+
+
+def _nesting(text: bytes) -> int:
+    depth = deepest = 0
+    for token in _BRACKETS.finditer(text):
+        first = token[0][0]
+        if first in b"[{":
+            depth += 1
+            if depth > deepest:
+                deepest = depth
+                if deepest > PARSEABLE_DEPTH:
+                    break
+        elif first in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _integer(literal: str) -> int | BadNumber:
+    if len(literal) > 20:
+        return BadNumber(literal[:40])
+    number = int(literal)
+    return number if INTEGER_MIN <= number <= INTEGER_MAX else BadNumber(literal)
+
+
+def _double(literal: str) -> float | BadNumber:
+    number = float(literal)
+    if number == 0.0:
+        mantissa = literal.lower().partition("e")[0]
+        return number if not mantissa.strip("-0.") else BadNumber(literal[:40])
+    return number if DOUBLE_MIN <= abs(number) <= DOUBLE_MAX else BadNumber(literal[:40])
+
+
+def _bad_string(path: str) -> Rejection:
+    return Rejection("invalid_string", path, f"{path} has U+0000 or an unpaired surrogate")
+
+
+def _too_deep(path: str) -> Rejection:
+    return Rejection("too_deep", path, f"{path} nests deeper than {ATTRIBUTES_MAX_DEPTH}")
