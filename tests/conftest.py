@@ -1,0 +1,67 @@
+"""Fixtures that every test may use. A test that uses a server is marked `server` by that alone."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from tests.stack import Servers, servers
+
+SERVER_FIXTURES = frozenset({"kafka", "postgres"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if SERVER_FIXTURES.intersection(_fixtures(item)):
+            item.add_marker(pytest.mark.server)
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    return getattr(item, "fixturenames", [])
+
+
+@pytest.fixture(scope="session")
+def _servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
+    needed = SERVER_FIXTURES.intersection(name for item in request.session.items for name in _fixtures(item))
+    with servers(set(needed)) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def kafka(_servers: Servers) -> str:
+    """The bootstrap address of the session's Kafka."""
+    return _servers.kafka()
+
+
+@pytest.fixture(scope="session")
+def postgres(_servers: Servers) -> str:
+    """The URL of the session's PostgreSQL, as a superuser."""
+    return _servers.postgres()
+
+
+@pytest.fixture
+def topic_prefix(kafka: str) -> Iterator[str]:
+    """A prefix for this test's topics, which are deleted afterwards."""
+    prefix = f"test-{secrets.token_hex(4)}."
+    yield prefix
+    admin = AdminClient({"bootstrap.servers": kafka})
+    topics = [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith(prefix)]
+    for deleted in admin.delete_topics(topics).values() if topics else ():
+        with suppress(Exception):  # a test may have deleted it itself
+            deleted.result(10)
+
+
+@pytest.fixture
+def database(postgres: str) -> Iterator[str]:
+    """The URL of an empty database that is this test's own."""
+    name = f"test_{secrets.token_hex(4)}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield urlunsplit(urlsplit(postgres)._replace(path=f"/{name}"))
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

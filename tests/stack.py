@@ -1,0 +1,135 @@
+"""One Kafka and one PostgreSQL for a test session: containers where Docker answers, else embedded.
+
+`TEST_BACKEND=containers` or `TEST_BACKEND=embedded` decides it by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from foldline.embedded.kafka import MESSAGE_BYTES, kafka_part
+from foldline.embedded.parts import Part
+from foldline.embedded.ports import Ports
+from foldline.embedded.postgres import postgres_part, postgres_url
+from foldline.embedded.processes import spawn, until
+
+KAFKA_IMAGE = "confluentinc/cp-kafka:8.1.0"
+POSTGRES_IMAGE = "postgres:18"
+
+
+class Servers(Protocol):
+    def kafka(self) -> str:
+        """The bootstrap address, once Kafka is ready."""
+
+    def postgres(self) -> str:
+        """The URL of a superuser's database, once PostgreSQL is ready."""
+
+
+@contextmanager
+def servers(names: set[str]) -> Iterator[Servers]:
+    """Starts the servers of these names (`kafka`, `postgres`) at the same time and stops them at the end."""
+    with (containers if docker_answers() else embedded)(names) as started:
+        yield started
+
+
+def docker_answers() -> bool:
+    if choice := os.environ.get("TEST_BACKEND"):
+        return choice == "containers"
+    import docker  # type: ignore[import-untyped]
+
+    try:
+        docker.from_env(timeout=2).ping()
+    except docker.errors.DockerException:
+        return False
+    return True
+
+
+class Embedded:
+    def __init__(self, root: Path, names: set[str]) -> None:
+        ports = Ports(root / "ports.json")
+        kafka, controller, postgres = (ports.get(name) for name in ("kafka", "kafka-controller", "postgres"))
+        self._root = root
+        self._urls = {"kafka": f"127.0.0.1:{kafka}", "postgres": postgres_url(root, postgres)}
+        prepare: dict[str, Callable[[], Part]] = {
+            "kafka": lambda: kafka_part(root, kafka, controller),
+            "postgres": lambda: postgres_part(root, postgres),
+        }
+        with ThreadPoolExecutor() as pool:
+            parts = pool.map(lambda name: prepare[name](), sorted(names))
+        self._running = {part.name: (part, self._spawn(part)) for part in parts}
+
+    def _spawn(self, part: Part) -> subprocess.Popen[bytes]:
+        log = self._root / f"{part.name}.log"
+        return spawn(part.argv, log=log, directory=part.directory, death_signal=part.death_signal)
+
+    def _ready(self, name: str) -> str:
+        part, process = self._running[name]
+        ready = until(lambda: process.poll() is not None or part.ready(), part.start_seconds)
+        if not ready or process.poll() is not None:
+            raise RuntimeError(f"{name} did not start\n{(self._root / f'{name}.log').read_text()}")
+        return self._urls[name]
+
+    def kafka(self) -> str:
+        return self._ready("kafka")
+
+    def postgres(self) -> str:
+        return self._ready("postgres")
+
+    def stop(self) -> None:
+        for part, process in self._running.values():
+            process.send_signal(part.stop_signal)
+        for part, process in self._running.values():
+            process.wait(part.grace_seconds)
+
+
+@contextmanager
+def embedded(names: set[str]) -> Iterator[Servers]:
+    with tempfile.TemporaryDirectory(prefix="foldline-tests-") as directory:
+        started = Embedded(Path(directory).resolve(), names)
+        try:
+            yield started
+        finally:
+            started.stop()
+
+
+class Containers:
+    def __init__(self, stack: ExitStack, names: set[str]) -> None:
+        start = {"kafka": self._start_kafka, "postgres": self._start_postgres}
+        with ThreadPoolExecutor() as pool:
+            self._urls = dict(zip(sorted(names), pool.map(lambda name: start[name](stack), sorted(names)), strict=True))
+
+    @staticmethod
+    def _start_kafka(stack: ExitStack) -> str:
+        from testcontainers.kafka import KafkaContainer
+
+        container = KafkaContainer(KAFKA_IMAGE).with_kraft()
+        container.with_env("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
+        container.with_env("KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0")
+        container.with_env("KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS", "1000")
+        container.with_env("KAFKA_MESSAGE_MAX_BYTES", str(MESSAGE_BYTES))
+        return str(stack.enter_context(container).get_bootstrap_server())
+
+    @staticmethod
+    def _start_postgres(stack: ExitStack) -> str:
+        from testcontainers.postgres import PostgresContainer
+
+        return str(stack.enter_context(PostgresContainer(POSTGRES_IMAGE, driver=None)).get_connection_url())
+
+    def kafka(self) -> str:
+        return self._urls["kafka"]
+
+    def postgres(self) -> str:
+        return self._urls["postgres"]
+
+
+@contextmanager
+def containers(names: set[str]) -> Iterator[Servers]:
+    with ExitStack() as stack:
+        yield Containers(stack, names)
