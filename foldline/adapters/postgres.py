@@ -1,4 +1,4 @@
-"""PostgreSQL: how connections are made and what its errors mean to us. Driver errors are translated here and nowhere else."""
+"""PostgreSQL: how connections are made and what its errors mean to us. Driver errors are translated only here."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -40,6 +41,7 @@ from foldline.domain.times import EARLIEST, LATEST
 from foldline.domain.values import attributes_of, string_fault
 
 Fold: TypeAlias = Callable[[State | None, Upsert, int, int], State | Rejection]
+_ORG_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NONE: tuple[dict[str, Any], int] = ({}, 2)
 
 
@@ -138,8 +140,8 @@ def fold_all(kind: Kind, events: list[tuple[Upsert, int, int]], state: State | N
 def key_fault(kind: Kind, key: bytes | None, event: Upsert, partition: int, partitions: int) -> Rejection | None:
     """Law 4 for a record's key: it is the value's `org_id:entity_id`, holds as an id, and belongs on this partition."""
     field = ID_FIELD[kind]
-    if not event.org_id or ":" in event.org_id or string_fault(event.org_id):
-        return Rejection("invalid_id", "org_id", "the organisation's id is empty, or has a colon or an invalid character")
+    if _ORG_ID.fullmatch(event.org_id) is None:
+        return Rejection("invalid_id", "org_id", "an organisation's id has 1 to 64 letters, digits, _ and -")
     fault = id_fault(event.entity_id)
     if fault is not None:
         return Rejection(fault[0], field, fault[1])
@@ -159,9 +161,8 @@ def item_type_fault(item_type: object) -> Rejection | None:
         return Rejection("invalid_string", "item_type", "item_type must not be empty")
     if len(item_type) > ITEM_TYPE_MAX_CHARACTERS:
         return Rejection("too_long", "item_type", f"item_type has at most {ITEM_TYPE_MAX_CHARACTERS} characters")
-    if not item_type.isascii() or "\x00" in item_type:
-        if string_fault(item_type):
-            return Rejection("invalid_string", "item_type", "item_type has U+0000 or an unpaired surrogate")
+    if (not item_type.isascii() or "\x00" in item_type) and string_fault(item_type):
+        return Rejection("invalid_string", "item_type", "item_type has U+0000 or an unpaired surrogate")
     return None
 
 

@@ -1,0 +1,93 @@
+"""The topics: their names, their settings, how they are made and asserted.
+
+1. The log (`*.upserts.v1`) and the dead letters are kept for ever; the log's timestamps are the broker's append times.
+2. The projection topics (`*.state.v1`) are compacted and hold no tombstones.
+3. The number of partitions never changes once there are data: it decides where a key lives.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
+
+from foldline.adapters.codec import STATE_TOPIC, UPSERTS_TOPIC
+from foldline.domain.errors import FoldlineError, Unreachable
+from foldline.settings import Settings
+
+DEAD_LETTERS_TOPIC = "upserts.dead-letters.v1"
+TIMEOUT_SECONDS = 15.0
+
+
+class TopicState(NamedTuple):
+    """What identifies a topic's log: the broker's id of it, which a topic made anew does not share, and its partitions."""
+
+    topic_id: str
+    partitions: int
+
+
+def topic_configs(settings: Settings) -> dict[str, dict[str, str]]:
+    """The settings that every topic must have, by its name with prefix."""
+    common = {
+        "max.message.bytes": str(settings.message_max_bytes),
+        "min.insync.replicas": str(settings.min_insync_replicas),
+    }
+    kept = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"} | common
+    compacted = {"cleanup.policy": "compact", "max.compaction.lag.ms": str(settings.state_compaction_lag_seconds * 1000)}
+    configs = {topic: kept | {"message.timestamp.type": "LogAppendTime"} for topic in UPSERTS_TOPIC.values()}
+    configs |= dict.fromkeys(STATE_TOPIC.values(), compacted | common)
+    configs[DEAD_LETTERS_TOPIC] = kept
+    return {settings.topic_prefix + topic: config for topic, config in configs.items()}
+
+
+def admin_client(settings: Settings) -> AdminClient:
+    """An admin client. It connects when it is first used, and never logs to stderr."""
+    return AdminClient({"bootstrap.servers": settings.kafka_bootstrap, "log_level": 0})
+
+
+def ensure_topics(settings: Settings) -> None:
+    """Makes the topics that are missing and asserts the settings of all. Safe to repeat.
+
+    Raises `Unreachable`, and `FoldlineError` where a topic has other partitions or settings than it must have.
+    """
+    admin = admin_client(settings)
+    wanted = topic_configs(settings)
+    try:
+        present = set(admin.list_topics(timeout=TIMEOUT_SECONDS).topics)
+        missing = [
+            NewTopic(name, settings.partitions, settings.replication_factor, config=config)
+            for name, config in wanted.items()
+            if name not in present
+        ]
+        if missing:
+            for made in admin.create_topics(missing, operation_timeout=TIMEOUT_SECONDS).values():
+                made.result()
+        described = describe_topics(admin, list(wanted))
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in wanted]
+        actual = {resource.name: future.result() for resource, future in admin.describe_configs(resources).items()}
+    except KafkaException as error:
+        raise unreachable(settings, error) from error
+    for name, config in wanted.items():
+        if described[name].partitions != settings.partitions:
+            raise FoldlineError(
+                f"topic {name} has {described[name].partitions} partitions, FOLDLINE_PARTITIONS says {settings.partitions}: "
+                "the number never changes once there are data, so mend the setting"
+            )
+        for key, value in config.items():
+            if actual[name][key].value != value:
+                raise FoldlineError(f"topic {name} has {key}={actual[name][key].value}, it must be {value}: alter the topic")
+
+
+def describe_topics(admin: AdminClient, names: list[str]) -> dict[str, TopicState]:
+    """Ids and partitions of topics. Raises `KafkaException` for one that does not exist."""
+    described = admin.describe_topics(TopicCollection(names), request_timeout=TIMEOUT_SECONDS)
+    return {
+        name: TopicState(str(topic.topic_id), len(topic.partitions))
+        for name, topic in ((name, future.result()) for name, future in described.items())
+    }
+
+
+def unreachable(settings: Settings, error: KafkaException) -> Unreachable:
+    """Our error for one of Kafka's."""
+    return Unreachable(f"Kafka at {settings.kafka_bootstrap} did not do what it was asked: {error.args[0].str()}")

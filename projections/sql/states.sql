@@ -1,0 +1,110 @@
+-- name: stage
+-- Where a batch is copied to before it is committed; emptied by the server at the end of each transaction.
+CREATE TEMPORARY TABLE stage_items (
+    org_id text, item_id text, item_type text, status text, attributes jsonb, version bigint,
+    first_seen_at bigint, updated_at bigint, partition integer, "offset" bigint
+) ON COMMIT DELETE ROWS;
+CREATE TEMPORARY TABLE stage_users (
+    org_id text, user_id text, created_at bigint, status text, attributes jsonb, version bigint,
+    first_seen_at bigint, updated_at bigint, partition integer, "offset" bigint
+) ON COMMIT DELETE ROWS;
+CREATE TEMPORARY TABLE stage_letters (
+    org_id text, entity_id text, request_id text, record_index integer, code text, field text, message text,
+    topic text, partition integer, "offset" bigint, key bytea, value bytea, logged_at bigint
+) ON COMMIT DELETE ROWS;
+CREATE FUNCTION pg_temp.instant(micros bigint) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS
+    $$ SELECT to_timestamp(micros / 1000000) + (micros % 1000000) * interval '1 microsecond' $$;
+
+-- name: copy_items
+-- Items of a batch, as text.
+COPY pg_temp.stage_items FROM STDIN;
+
+-- name: copy_users
+-- Users of a batch, as text.
+COPY pg_temp.stage_users FROM STDIN;
+
+-- name: copy_letters
+-- Dead letters of a batch.
+COPY pg_temp.stage_letters FROM STDIN;
+
+-- name: advance
+-- The compare-and-set. Raises FL001.
+SELECT foldline_control.advance(
+    %(generation)s, %(topics)s::text[], %(partitions)s::integer[], %(starts)s::bigint[], %(ends)s::bigint[],
+    %(last_offsets)s::bigint[], %(last_digests)s::bytea[]
+);
+
+-- name: upsert_items
+-- Every staged item in place of what was there.
+INSERT INTO {schema}.items AS t
+SELECT org_id, item_id, item_type, status, attributes, version,
+    pg_temp.instant(first_seen_at), pg_temp.instant(updated_at), partition, "offset"
+FROM pg_temp.stage_items
+ON CONFLICT (org_id, item_id) DO UPDATE SET
+    item_type = excluded.item_type, status = excluded.status, attributes = excluded.attributes,
+    version = excluded.version, updated_at = excluded.updated_at, partition = excluded.partition,
+    "offset" = excluded."offset";
+
+-- name: upsert_users
+-- Every staged user in place of what was there.
+INSERT INTO {schema}.users AS t
+SELECT org_id, user_id, pg_temp.instant(created_at), status, attributes, version,
+    pg_temp.instant(first_seen_at), pg_temp.instant(updated_at), partition, "offset"
+FROM pg_temp.stage_users
+ON CONFLICT (org_id, user_id) DO UPDATE SET
+    created_at = excluded.created_at, status = excluded.status, attributes = excluded.attributes,
+    version = excluded.version, updated_at = excluded.updated_at, partition = excluded.partition,
+    "offset" = excluded."offset";
+
+-- name: insert_letters
+-- Every staged dead letter.
+INSERT INTO foldline_control.dead_letters (
+    generation, topic, partition, "offset", org_id, entity_id, request_id, record_index, code, field, message, key, value,
+    logged_at
+)
+SELECT %(generation)s, topic, partition, "offset", org_id, entity_id, request_id, record_index, code, field, message, key,
+    value, pg_temp.instant(logged_at)
+FROM pg_temp.stage_letters;
+
+-- name: load_items
+-- The items of (organisation, id) pairs.
+SELECT t.org_id, t.item_id, t.item_type, t.status, t.attributes::text, t.version,
+    (extract(epoch FROM t.first_seen_at) * 1000000)::bigint, (extract(epoch FROM t.updated_at) * 1000000)::bigint,
+    t.partition, t."offset"
+FROM unnest(%s::text[], %s::text[]) AS k (org_id, item_id) JOIN {schema}.items t USING (org_id, item_id);
+
+-- name: load_users
+-- The users of (organisation, id) pairs.
+SELECT t.org_id, t.user_id, (extract(epoch FROM t.created_at) * 1000000)::bigint, t.status, t.attributes::text, t.version,
+    (extract(epoch FROM t.first_seen_at) * 1000000)::bigint, (extract(epoch FROM t.updated_at) * 1000000)::bigint,
+    t.partition, t."offset"
+FROM unnest(%s::text[], %s::text[]) AS k (org_id, user_id) JOIN {schema}.users t USING (org_id, user_id);
+
+-- name: ensure_position
+-- A partition that nothing has been folded of yet.
+INSERT INTO foldline_control.positions (generation, topic, partition, topic_id)
+VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING;
+
+-- name: positions
+-- Every position of a generation that is open.
+SELECT topic, partition, applied, published, topic_id, last_offset, last_digest
+FROM foldline_control.positions WHERE generation = %s AND NOT closed ORDER BY topic, partition;
+
+-- name: move_published
+-- The compare-and-set of what is published: the number of positions that moved.
+WITH moved AS (
+    UPDATE foldline_control.positions p SET published = x.published_end
+    FROM unnest(%(topics)s::text[], %(partitions)s::integer[], %(starts)s::bigint[], %(ends)s::bigint[])
+        AS x (topic, partition, published_before, published_end)
+    WHERE p.generation = %(generation)s AND p.topic = x.topic AND p.partition = x.partition
+        AND p.published = x.published_before AND NOT p.closed
+    RETURNING 1
+)
+SELECT count(*) FROM moved;
+
+-- name: letters
+-- The dead letters of a partition between two offsets.
+SELECT org_id, entity_id, request_id, record_index, code, field, message, partition, "offset", key, value,
+    (extract(epoch FROM logged_at) * 1000000)::bigint
+FROM foldline_control.dead_letters
+WHERE generation = %s AND topic = %s AND partition = %s AND "offset" >= %s AND "offset" < %s ORDER BY "offset";

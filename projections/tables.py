@@ -1,0 +1,152 @@
+"""The state in PostgreSQL: a generation's tables and its positions.
+
+The order inside a commit is part of the correctness:
+1. COPY into this connection's temporary tables: no row that anybody waits for is locked, however long it takes.
+2. Compare-and-set, upserts, dead letters and COMMIT, sent as one message: a client that is stopped has either sent all of
+   it, and the server goes on alone, or nothing, and no position is locked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+import psycopg
+
+from foldline.adapters.codec import UPSERTS_TOPIC
+from foldline.adapters.postgres import Connection, connect, translated
+from foldline.adapters.topics import admin_client, describe_topics
+from foldline.domain.errors import BadData, Conflict, FoldlineError
+from foldline.domain.records import KINDS, Kind, State
+from foldline.settings import Settings
+from projections.generations import live_generation, schema_name
+from projections.sql import queries
+from projections.state import Commit, DeadLetter, Partition, Position, Row
+
+_SQL = queries("states")
+# What COPY's text format escapes.
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+class PostgresStateStore:
+    """`StateStore` of the generation that is live now, on one connection. Not to be shared between threads."""
+
+    def __init__(self, settings: Settings, application_name: str) -> None:
+        """Connects. Raises `Unreachable`, and `FoldlineError` before `foldline init` has run."""
+        self._connection: Connection = connect(settings.database_url, application_name, settings.database_timeout_seconds)
+        with translated():
+            generation = live_generation(self._connection)
+        if generation is None:
+            raise FoldlineError("the database has no generation of state: run `foldline init`")
+        self.generation = generation
+        self._sql = {name: text.replace("{schema}", schema_name(generation)) for name, text in _SQL.items()}
+        self._topics = {kind: settings.topic_prefix + topic for kind, topic in UPSERTS_TOPIC.items()}
+        self._kinds = {topic: kind for kind, topic in self._topics.items()}
+        with translated():
+            self._connection.execute(self._sql["stage"].encode())
+        self._client = psycopg.ClientCursor(self._connection)
+
+    def positions(self) -> dict[Partition, Position]:
+        with translated():
+            rows = self._connection.execute(self._sql["positions"].encode(), (self.generation,)).fetchall()
+        return {(self._kinds[topic], partition): Position(*rest) for topic, partition, *rest in rows if topic in self._kinds}
+
+    def load(self, kind: Kind, ids: Sequence[tuple[str, str]]) -> list[State]:
+        with translated():
+            rows = self._connection.execute(
+                self._sql[f"load_{kind}"].encode(), ([org_id for org_id, _ in ids], [entity_id for _, entity_id in ids])
+            ).fetchall()
+        return [_state(*row) for row in rows]
+
+    def commit(self, commit: Commit) -> None:
+        try:
+            with translated():
+                self._connection.execute("BEGIN")
+                for kind in KINDS:
+                    if commit.rows.get(kind):
+                        with self._connection.cursor().copy(self._sql[f"copy_{kind}"].encode()) as copy:
+                            copy.write(copy_text(commit.rows[kind]).encode())
+                if commit.letters:
+                    with self._connection.cursor().copy(self._sql["copy_letters"].encode()) as copy:
+                        for letter in commit.letters:
+                            copy.write_row(letter._replace(kind=self._topics[letter.kind]))  # type: ignore[arg-type]
+                self._client.execute(*self._final(commit))
+        except (BadData, Conflict):
+            with translated():
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def move_published(self, moves: Mapping[Partition, tuple[int, int]]) -> None:
+        with translated(), self._connection.transaction():
+            # To lose this one is to publish again: it need not wait for the disk.
+            self._connection.execute("SET LOCAL synchronous_commit = off")
+            row = self._connection.execute(
+                self._sql["move_published"].encode(),
+                {
+                    "generation": self.generation,
+                    "topics": [self._topics[kind] for kind, _ in moves],
+                    "partitions": [partition for _, partition in moves],
+                    "starts": [start for start, _ in moves.values()],
+                    "ends": [end for _, end in moves.values()],
+                },
+            ).fetchone()
+            if row is None or row[0] != len(moves):
+                raise Conflict("what is published is not where this worker left it")
+
+    def letters(self, partition: Partition, start: int, end: int) -> list[DeadLetter]:
+        kind, number = partition
+        with translated():
+            rows = self._connection.execute(
+                self._sql["letters"].encode(), (self.generation, self._topics[kind], number, start, end)
+            ).fetchall()
+        return [DeadLetter._make((*row[:7], kind, *row[7:])) for row in rows]
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _final(self, commit: Commit) -> tuple[bytes, dict[str, Any]]:
+        moves = commit.moves
+        statements = [self._sql["advance"], *(self._sql[f"upsert_{kind}"] for kind in KINDS if commit.rows.get(kind))]
+        if commit.letters:
+            statements.append(self._sql["insert_letters"])
+        parameters = {
+            "generation": self.generation,
+            "topics": [self._topics[kind] for kind, _ in moves],
+            "partitions": [partition for _, partition in moves],
+            "starts": [move.start for move in moves.values()],
+            "ends": [move.end for move in moves.values()],
+            "last_offsets": [move.last_offset for move in moves.values()],
+            "last_digests": [move.last_digest for move in moves.values()],
+        }
+        return "\n".join([*statements, "COMMIT"]).encode(), parameters
+
+
+def _state(*row: Any) -> State:
+    text = row[4]
+    size = len(text) if text.isascii() else len(text.encode())
+    return State._make((*row[:4], orjson.loads(text), *row[5:], size))
+
+
+def copy_text(rows: Sequence[Row]) -> str:
+    """The rows in COPY's text format, one a line, in the order of the stage tables' columns."""
+    lines = []
+    for _, state, attributes in rows:
+        org_id, entity_id, detail, status, _, version, first_seen_at, updated_at, partition, offset, _ = state
+        line = f"{entity_id}\t{detail}\t{status}\t{attributes}"
+        if "\\" in line or "\n" in line or "\r" in line or line.count("\t") != 3:
+            line = "\t".join(str(field).translate(_ESCAPES) for field in (entity_id, detail, status, attributes))
+        lines.append(f"{org_id}\t{line}\t{version}\t{first_seen_at}\t{updated_at}\t{partition}\t{offset}\n")
+    return "".join(lines)
+
+
+def ensure_positions(connection: Connection, settings: Settings) -> None:
+    """A position for every partition of the log in the live generation, beside those that are there already."""
+    with translated():
+        generation = live_generation(connection)
+    topics = [settings.topic_prefix + topic for topic in UPSERTS_TOPIC.values()]
+    described = describe_topics(admin_client(settings), topics)
+    with translated(), connection.transaction():
+        for topic, (topic_id, partitions) in described.items():
+            for partition in range(partitions):
+                connection.execute(_SQL["ensure_position"].encode(), (generation, topic, partition, topic_id))
