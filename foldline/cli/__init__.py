@@ -1,0 +1,72 @@
+"""The program `foldline`: a table of commands, each loaded when it is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+COMMANDS = {
+    "up": ("foldline.cli.up:up", "Run the whole stack on embedded Kafka and PostgreSQL."),
+    "stop": ("foldline.cli.stack:stop", "Drain and stop the running stack."),
+    "gateway": ("foldline.cli.gateway:gateway", "Run the HTTP gateway alone, configured by the environment."),
+    "process": ("foldline.cli.process:process", "Run one processor alone, configured by the environment."),
+    "init": ("foldline.cli.init:init", "Create or migrate tables and topics; safe to repeat."),
+    "orgs": ("foldline.cli.orgs:app", "Create, list, change and suspend organisations."),
+    "keys": ("foldline.cli.keys:app", "Create, list, rotate and revoke keys."),
+    "status": ("foldline.cli.status:status", "Show the generation in use and each partition's position."),
+    "get": ("foldline.cli.get:get", "Show the state of one item or user."),
+    "tail": ("foldline.cli.tail:tail", "Follow a state topic, decoded."),
+    "db-url": ("foldline.cli.stack:db_url", "Print the URL of the running stack's database."),
+    "kafka-url": ("foldline.cli.stack:kafka_url", "Print the address of the running stack's Kafka."),
+    "settings": ("foldline.cli.stack:settings", "Print every setting with its value, secrets masked."),
+}
+
+
+class _Lazy(TyperCommand):
+    """Stands for a command in the listing, and becomes it when it is called."""
+
+    def __init__(self, name: str, target: str, summary: str) -> None:
+        super().__init__(name, help=summary)
+        self._target = target
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        return load(self._target).make_context(info_name, args, parent, **extra)
+
+
+class _Program(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return _Lazy(cmd_name, *COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
+
+
+def load(target: str) -> Any:
+    """The command that `module:name` stands for, be it a function or a Typer application."""
+    module, _, name = target.partition(":")
+    found = getattr(import_module(module), name)
+    if isinstance(found, typer.Typer):
+        return get_command(found)
+    app = typer.Typer(add_completion=False)
+    app.command()(found)
+    return get_command(app)
+
+
+app = typer.Typer(cls=_Program, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def program() -> None:
+    """Foldline keeps a recommendation engine's catalogue and users in step with the business that owns them."""
+
+
+def main() -> None:
+    """Runs the command named on the command line and exits with its code."""
+    from foldline.cli.context import errors_as_exit_codes
+
+    with errors_as_exit_codes():
+        app()

@@ -51,12 +51,12 @@ class _Kept:
 
 
 class Supervisor:
-    """The parts of one data directory; `changed` is called when one is ready again after it was started again."""
+    """The parts of one data directory; `changed` is called when one that was started again is ready."""
 
-    def __init__(self, root: Path, changed: Callable[[], None] = nothing) -> None:
+    def __init__(self, root: Path) -> None:
+        self.changed: Callable[[], object] = nothing
         self._logs = root / "logs"
         self._records = root / "run"
-        self._changed = changed
         self._kept: dict[str, _Kept] = {}
         self._hurry = asyncio.Event()
         for directory in (self._logs, self._records):
@@ -160,7 +160,7 @@ class Supervisor:
         since = time.monotonic()
         if kept.ready.is_set():
             tell(f"{kept.part.name} is ready again")
-            self._changed()
+            self.changed()
         kept.ready.set()
         await _ends(process)
         return _ending(process), time.monotonic() - since

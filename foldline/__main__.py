@@ -1,0 +1,7 @@
+"""`python -m foldline`."""
+
+from __future__ import annotations
+
+from foldline.cli import main
+
+main()
