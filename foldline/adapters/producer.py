@@ -1,0 +1,317 @@
+"""The log's append side: upserts become records of a topic, acknowledged by all in-sync replicas, or an error says so.
+
+1. A request is in the queue as a whole or not at all: there must be room for all of it before the first record enters.
+2. The queue is bounded, in messages and in bytes. A request that finds no room is refused at once.
+3. Every record is reported on, delivered or not, within the delivery timeout. Records of one key keep their order.
+4. A fatal error replaces the producer; what it had in flight is reported as perhaps written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from foldline.adapters.codec import UPSERTS_TOPIC, Registry, UpsertCodec
+from foldline.adapters.topics import TopicState, admin_client, describe_topics, unreachable
+from foldline.domain.errors import Unreachable
+from foldline.domain.keys import message_key, partition_of
+from foldline.domain.records import KINDS, Kind, Upsert
+from foldline.domain.times import format_rfc3339
+from foldline.settings import Settings
+
+LINGER_MS = 5
+BATCH_BYTES = 1_000_000
+POLL_SECONDS = 0.001
+IDLE_POLL_SECONDS = 0.25
+PROBE_SECONDS = 2.0
+OVERHEAD_BYTES = 512  # headers, key and bookkeeping of one record in the queue
+EVENT_TYPE: dict[Kind, bytes] = {"items": b"foldline.item.upserted.v1", "users": b"foldline.user.upserted.v1"}
+EVENT_SOURCE = b"/foldline/gateway"
+
+Header = tuple[str, bytes]
+
+
+class PartitionEnd(NamedTuple):
+    """What a request left on one partition: how many records, and the offset of the last."""
+
+    partition: int
+    records: int
+    last_offset: int
+
+
+class Appended(NamedTuple):
+    """Where a request lies in the log. `topic_id` is the broker's id of the topic."""
+
+    topic_id: str
+    ends: tuple[PartitionEnd, ...]
+
+
+class NotAppended(Unreachable):
+    """The log did not take the request. `may_appear` says whether some of it may be in the log all the same, or come."""
+
+    def __init__(self, message: str, *, may_appear: bool) -> None:
+        super().__init__(message)
+        self.may_appear = may_appear
+
+
+class Log(Protocol):
+    """Where upserts are appended. Used from one event loop."""
+
+    async def open(self) -> None:
+        """Makes ready, and waits for no server."""
+
+    async def append(self, kind: Kind, events: Sequence[Upsert], traceparent: str) -> Appended:
+        """Appends the events of one request, in their order, and returns when all are durable. Raises `NotAppended`."""
+
+    async def check(self) -> None:
+        """Raises `Unreachable` where the log cannot be reached or lacks its topics."""
+
+    def queued(self) -> int:
+        """How many records wait for their acknowledgement."""
+
+    async def close(self, timeout_seconds: float) -> None:
+        """Waits until what was appended is reported on, or the time is over."""
+
+
+def headers_of(kind: Kind, event: Upsert, traceparent: str) -> list[Header]:
+    """What every event of a request carries: CloudEvents attributes in binary mode, and the trace. `ce_id` is per event.
+
+    Source: https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/kafka-protocol-binding.md
+    """
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_type", EVENT_TYPE[kind]),
+        ("ce_source", EVENT_SOURCE),
+        ("ce_time", format_rfc3339(event.received_at).encode()),
+        ("traceparent", traceparent.encode()),
+    ]
+
+
+class KafkaLog:
+    """`Log` on Kafka. Delivery reports are served by the event loop itself, so nothing here needs a lock."""
+
+    def __init__(self, settings: Settings, registry: Registry, on_failure: Callable[[KafkaError, int], None]) -> None:
+        """`on_failure` is told of every request that was not delivered: one of its errors, and how many records."""
+        self._settings = settings
+        self._on_failure = on_failure
+        self._encode = {kind: UpsertCodec(kind, registry).encode for kind in KINDS}
+        self._names = {kind: settings.topic_prefix + topic for kind, topic in UPSERTS_TOPIC.items()}
+        self._topics: asyncio.Task[dict[str, TopicState]] | None = None
+        self._producer = self._new_producer()
+        self._fatal = False
+        self._messages = self._bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def open(self) -> None:
+        self._poll()
+
+    async def append(self, kind: Kind, events: Sequence[Upsert], traceparent: str) -> Appended:
+        topic, encode = self._names[kind], self._encode[kind]
+        topic_id = (await self._topic(topic)).topic_id
+        prefix, common = events[0].org_id + ":", headers_of(kind, events[0], traceparent)
+        event_id = events[0].request_id + "-%d"
+        values = [encode(event) for event in events]
+        size = sum(map(len, values)) + OVERHEAD_BYTES * len(values)
+        self._need_room(len(values), size)
+        reports = _Reports(len(values))
+        produce, reported = self._producer.produce, reports.reported
+        try:
+            for event, value in zip(events, values, strict=True):
+                entity_id = event[1]
+                produce(
+                    topic,
+                    value,
+                    prefix + entity_id,
+                    -1,
+                    reported,
+                    headers=[*common, ("ce_id", event_id % event[7]), ("ce_subject", entity_id)],
+                )
+        except (BufferError, KafkaException) as error:
+            raise NotAppended(f"Kafka's producer refused a record: {error}", may_appear=True) from error
+        self._messages += len(values)
+        self._bytes += size
+        self._poll_soon()
+        try:
+            await asyncio.wait_for(reports.done, self._settings.delivery_timeout_seconds)
+        except TimeoutError as error:
+            raise NotAppended("Kafka did not acknowledge in time", may_appear=True) from error
+        finally:
+            self._messages -= len(values)
+            self._bytes -= size
+        if reports.error is not None:
+            self._topics = None
+            self._on_failure(reports.error, len(values))
+            raise NotAppended(f"Kafka did not acknowledge: {reports.error.str()}", may_appear=True)
+        return Appended(topic_id, reports.ends())
+
+    async def check(self) -> None:
+        try:
+            present = (await asyncio.to_thread(self._producer.list_topics, timeout=PROBE_SECONDS)).topics
+        except KafkaException as error:
+            raise unreachable(self._settings, error) from error
+        missing = [name for name in self._names.values() if name not in present]
+        if missing:
+            raise Unreachable(f"Kafka has no topic {missing[0]}: run `foldline init`")
+
+    def queued(self) -> int:
+        return self._messages
+
+    async def close(self, timeout_seconds: float) -> None:
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        while len(self._producer) and asyncio.get_running_loop().time() < deadline:
+            self._producer.poll(0)
+            await asyncio.sleep(POLL_SECONDS)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._producer.purge()
+
+    def _need_room(self, messages: int, size: int) -> None:
+        settings = self._settings
+        if (
+            self._messages + messages > settings.producer_queue_messages
+            or self._bytes + size > settings.producer_queue_kilobytes * 1024
+        ):
+            raise NotAppended("the gateway's queue to Kafka is full; nothing of this request was queued", may_appear=False)
+
+    async def _topic(self, name: str) -> TopicState:
+        if self._topics is None or (self._topics.done() and self._topics.exception() is not None):
+            admin = admin_client(self._settings)
+            described = asyncio.to_thread(describe_topics, admin, list(self._names.values()))
+            self._topics = asyncio.create_task(described)
+        try:
+            timeout = self._settings.delivery_timeout_seconds
+            return (await asyncio.wait_for(asyncio.shield(self._topics), timeout))[name]
+        except KafkaException as error:
+            raise NotAppended(str(unreachable(self._settings, error)), may_appear=False) from error
+        except TimeoutError as error:
+            message = f"Kafka at {self._settings.kafka_bootstrap} does not answer"
+            raise NotAppended(message, may_appear=False) from error
+
+    def _poll_soon(self) -> None:
+        """Reports are awaited: polls often from now on."""
+        if self._timer is None or self._timer.when() > asyncio.get_running_loop().time() + POLL_SECONDS:
+            self._schedule(POLL_SECONDS)
+
+    def _schedule(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._poll)
+
+    def _poll(self) -> None:
+        self._producer.poll(0)
+        if self._fatal:
+            self._replace_producer()
+        self._schedule(POLL_SECONDS if self._messages else IDLE_POLL_SECONDS)
+
+    def _replace_producer(self) -> None:
+        old, self._producer = self._producer, self._new_producer()
+        self._fatal, self._topics = False, None
+        old.purge()
+        old.poll(0)
+
+    def _noticed(self, error: KafkaError) -> None:
+        self._fatal = self._fatal or error.fatal()
+
+    def _new_producer(self) -> Producer:
+        settings = self._settings
+        timeout_ms = max(1000, round(settings.delivery_timeout_seconds * 1000) - 1000)
+        return Producer(
+            {
+                "bootstrap.servers": settings.kafka_bootstrap,
+                "enable.idempotence": True,
+                "acks": "all",
+                "partitioner": "murmur2_random",  # Java's; every record has a key
+                "compression.type": "lz4",
+                "linger.ms": LINGER_MS,
+                "batch.size": BATCH_BYTES,
+                "batch.num.messages": 100_000,
+                "message.max.bytes": settings.message_max_bytes,
+                "delivery.timeout.ms": timeout_ms,  # looked at once a second, hence the second less
+                "request.timeout.ms": timeout_ms,
+                "reconnect.backoff.max.ms": 500,
+                "retry.backoff.max.ms": 500,
+                # The bound is ours (rule 1); these are never reached.
+                "queue.buffering.max.messages": settings.producer_queue_messages * 2,
+                "queue.buffering.max.kbytes": settings.producer_queue_kilobytes * 4,
+                "error_cb": self._noticed,
+                "log_level": 0,
+            }
+        )
+
+
+class _Reports:
+    """Counts the delivery reports of one request. One object for all its records."""
+
+    __slots__ = ("_ends", "_left", "done", "error")
+
+    def __init__(self, records: int) -> None:
+        self._left = records
+        self._ends: dict[int, list[int]] = {}
+        self.error: KafkaError | None = None
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def reported(self, error: KafkaError | None, message: Any) -> None:
+        if error is not None:
+            self.error = error
+        else:
+            partition = message.partition()
+            end = self._ends.get(partition)
+            if end is None:
+                self._ends[partition] = [1, message.offset()]
+            else:
+                end[0] += 1
+                end[1] = message.offset()
+        self._left -= 1
+        if not self._left and not self.done.done():
+            self.done.set_result(None)
+
+    def ends(self) -> tuple[PartitionEnd, ...]:
+        return tuple(PartitionEnd(partition, *end) for partition, end in sorted(self._ends.items()))
+
+
+class Record(NamedTuple):
+    """A record of the in-memory log."""
+
+    key: bytes
+    value: bytes
+    headers: list[Header]
+
+
+class MemoryLog:
+    """`Log` in memory, for one process: durable is what is in `partitions`. `away` makes it unreachable."""
+
+    def __init__(self, registry: Registry, partitions: int = 4) -> None:
+        self._encode = {kind: UpsertCodec(kind, registry).encode for kind in KINDS}
+        self.partitions: dict[Kind, list[list[Record]]] = {kind: [[] for _ in range(partitions)] for kind in KINDS}
+        self.away = False
+
+    async def open(self) -> None:
+        pass
+
+    async def append(self, kind: Kind, events: Sequence[Upsert], traceparent: str) -> Appended:
+        if self.away:
+            raise NotAppended("the log is away", may_appear=False)
+        common = headers_of(kind, events[0], traceparent)
+        partitions = self.partitions[kind]
+        ends: dict[int, PartitionEnd] = {}
+        for event in events:
+            key = message_key(event.org_id, event.entity_id)
+            number = partition_of(key, len(partitions))
+            own = [("ce_id", event.event_id.encode()), ("ce_subject", event.entity_id.encode())]
+            partitions[number].append(Record(key, self._encode[kind](event), [*common, *own]))
+            records = ends[number].records + 1 if number in ends else 1
+            ends[number] = PartitionEnd(number, records, len(partitions[number]) - 1)
+        return Appended(f"memory-{kind}", tuple(ends[number] for number in sorted(ends)))
+
+    async def check(self) -> None:
+        if self.away:
+            raise Unreachable("the log is away")
+
+    def queued(self) -> int:
+        return 0
+
+    async def close(self, timeout_seconds: float) -> None:
+        pass

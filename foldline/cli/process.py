@@ -1,0 +1,57 @@
+"""`foldline process`: one stream processor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foldline.adapters.codec import BundledRegistry
+from foldline.adapters.consumer import KafkaLogReader
+from foldline.cli.context import settings_for
+from foldline.cli.logs import log_to_stderr
+from foldline.domain.errors import Unreachable
+from foldline.settings import Settings
+from processors.runners.native import NativeRunner
+from processors.worker import Ports
+from projections.tables import PostgresStateStore
+from projections.topics import KafkaStateTopics
+
+
+class Runner(StrEnum):
+    """What delivers the records."""
+
+    native = "native"
+    faust = "faust"
+
+
+def process(
+    runner: Annotated[Runner, typer.Option(help="What delivers the records.")] = Runner.native,
+    data_dir: Annotated[Path | None, typer.Option(help="Data directory of the embedded stack.")] = None,
+) -> None:
+    """Folds the log into state until it is told to stop (SIGTERM), then finishes what it began."""
+    if runner is Runner.faust:
+        raise Unreachable("the faust runner comes with a later version: use --runner native")
+    settings = settings_for(data_dir)
+    log_to_stderr()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    ready_file = os.environ.get("FOLDLINE_READY_FILE")
+    NativeRunner(settings, ports(settings), Path(ready_file) if ready_file else None).run(stop)
+
+
+def ports(settings: Settings) -> Ports:
+    """What a worker reads and writes, on Kafka and PostgreSQL."""
+    registry = BundledRegistry()
+    return Ports(
+        store=lambda name: PostgresStateStore(settings, name),
+        topics=lambda: KafkaStateTopics(settings, registry),
+        log=KafkaLogReader(settings),
+        registry=registry,
+    )

@@ -1,0 +1,175 @@
+"""Publication: what a commit changed goes to the projection topics, after the commit, in a thread of its own.
+
+1. A partition is opened, which fences whoever had it open, before anything is published for it.
+2. After every opening nothing from memory is published: the keys of the records from `published` to `applied` are, from
+   the table. That is the one recovery path.
+3. Then batches follow in order, each from the end of the one before, conflated where several wait.
+4. `published` moves after the transaction, by compare-and-set.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+
+import orjson
+
+from foldline.adapters.consumer import LogReader
+from foldline.domain.errors import Conflict, FoldlineError, Unreachable
+from foldline.domain.keys import message_key
+from processors.batch import Batch
+from projections.state import DeadLetter, Partition, Row, StateStore
+from projections.topics import Publication, StateTopics
+
+# How many records of the log one step of a recovery goes over.
+RECOVERY_RECORDS = 5000
+ROW_BYTES = 300
+
+
+class Publisher:
+    """Publishes batches after their commit. A failure is kept, and raised by the next call of any method."""
+
+    def __init__(self, store: StateStore, topics: StateTopics, log: LogReader, pending_bytes: int) -> None:
+        """`pending_bytes` bounds what waits: `submit` blocks above it. `store` is used by this object's thread only."""
+        self._store, self._topics, self._log, self._limit = store, topics, log, pending_bytes
+        self._changed = threading.Condition()
+        self._pending: list[Batch] = []
+        self._pending_bytes = 0
+        self._behind: set[Partition] = set()
+        self._busy = self._closing = False
+        self._failure: BaseException | None = None
+        self._published: dict[Partition, int] = {}
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._thread.start()
+
+    def recover(self, partitions: Iterable[Partition]) -> None:
+        """Takes over partitions whose publication is behind their commits."""
+        with self._changed:
+            self._behind.update(partitions)
+            self._changed.notify_all()
+
+    def submit(self, batch: Batch) -> None:
+        """Queues a batch that has been committed; blocks while too much waits."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._pending_bytes <= self._limit or self._failure or self._closing)
+            self._raise_failure()
+            self._pending.append(batch)
+            self._pending_bytes += _size(batch)
+            self._changed.notify_all()
+
+    def drain(self, timeout_seconds: float) -> bool:
+        """Waits until all that was committed is published. False where that takes longer."""
+        with self._changed:
+            done = self._changed.wait_for(
+                lambda: self._failure or not (self._pending or self._behind or self._busy), timeout_seconds
+            )
+            self._raise_failure()
+            return bool(done)
+
+    def check(self) -> None:
+        """Raises what made publication fail, if anything did."""
+        with self._changed:
+            self._raise_failure()
+
+    def close(self) -> None:
+        """Stops. What was not published is left to the next owner of the partition."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        try:
+            while True:
+                with self._changed:
+                    self._busy = False
+                    self._changed.notify_all()
+                    self._changed.wait_for(lambda: self._pending or self._behind or self._closing)
+                    if self._closing:
+                        return
+                    self._busy = True
+                    batches, self._pending, self._pending_bytes = self._pending, [], 0
+                    behind, self._behind = self._behind, set()
+                self._publish(batches, behind)
+        except FoldlineError as failure:
+            self._fail(failure)
+        except Exception as failure:
+            self._fail(Unreachable(f"publication failed: {type(failure).__name__}: {failure}"))
+        finally:
+            self._topics.close()
+            self._store.close()
+
+    def _fail(self, failure: FoldlineError) -> None:
+        with self._changed:
+            self._failure = failure
+            self._changed.notify_all()
+
+    def _publish(self, batches: Sequence[Batch], behind: Iterable[Partition]) -> None:
+        touched = {partition for batch in batches for partition in batch.commit.moves}
+        closed = sorted(partition for partition in touched.union(behind) if not self._topics.is_open(partition))
+        self._topics.open(closed)
+        for partition in closed:
+            self._published[partition] = self._recover(partition)
+        publications: dict[Partition, Publication] = {}
+        moves: dict[Partition, tuple[int, int]] = {}
+        for partition in sorted(touched):
+            start = end = self._published[partition]
+            rows: dict[bytes, Row] = {}
+            letters: list[DeadLetter] = []
+            for batch in batches:
+                move = batch.commit.moves.get(partition)
+                if move is None or move.end <= end:
+                    continue
+                if move.start != end:
+                    raise Conflict(f"{partition} is published to {end}, the next batch begins at {move.start}")
+                end = move.end
+                rows.update(
+                    (row.key, row) for row in batch.commit.rows.get(partition[0], ()) if row.state.partition == partition[1]
+                )
+                letters += [letter for letter in batch.commit.letters if (letter.kind, letter.partition) == partition]
+            if end > start:
+                publications[partition] = Publication(list(rows.values()), letters)
+                moves[partition] = (start, end)
+        self._send(publications, moves)
+
+    def _send(self, publications: Mapping[Partition, Publication], moves: Mapping[Partition, tuple[int, int]]) -> None:
+        if not moves:
+            return
+        self._topics.publish(publications, self._store.generation)
+        self._store.move_published(moves)
+        self._published |= {partition: end for partition, (_, end) in moves.items()}
+
+    def _recover(self, partition: Partition) -> int:
+        position = self._store.positions()[partition]
+        start = position.published
+        while start < position.applied:
+            end = min(start + RECOVERY_RECORDS, position.applied)
+            rows = self._rows_of(partition, start, end)
+            publication = Publication(rows, self._store.letters(partition, start, end))
+            self._send({partition: publication}, {partition: (start, end)})
+            start = end
+        return start
+
+    def _rows_of(self, partition: Partition, start: int, end: int) -> list[Row]:
+        kind, number = partition
+        ids: dict[tuple[str, str], None] = {}
+        for record in self._log.read(kind, number, start, end):
+            try:
+                org_id, _, entity_id = (record.key() or b"").decode().partition(":")
+            except UnicodeDecodeError:
+                continue  # such a record is a dead letter
+            if "\x00" not in org_id + entity_id:
+                ids[org_id, entity_id] = None
+        states = self._store.load(kind, list(ids))
+        return [
+            Row(message_key(state.org_id, state.entity_id), state, orjson.dumps(state.attributes).decode())
+            for state in states
+        ]
+
+
+def _size(batch: Batch) -> int:
+    return sum(len(row.attributes) + ROW_BYTES for rows in batch.commit.rows.values() for row in rows)

@@ -1,0 +1,150 @@
+"""The native runner: a confluent-kafka consumer group delivers. Offsets are set on assignment, from the positions.
+
+Delivery guarantee: none is needed. A worker lives from one assignment to the next; whatever goes wrong ends it, and after
+a pause the runner joins the group anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from foldline.adapters.codec import UPSERTS_TOPIC
+from foldline.adapters.consumer import CHUNK_RECORDS, Record, arrived
+from foldline.adapters.topics import unreachable
+from foldline.domain.errors import Conflict, FoldlineError, LogReplaced, Unreachable
+from foldline.settings import Settings
+from processors.worker import Ports, Worker
+
+log = structlog.get_logger("foldline.processor")
+
+POLL_SECONDS = 0.1
+# librdkafka's own words for a broker that went away; what came after it may be another log.
+DISTURBANCES = (KafkaError._ALL_BROKERS_DOWN,)
+
+
+class NativeRunner:
+    """Runs a processor until it is stopped. `ready_file` is made once partitions (perhaps none) are assigned."""
+
+    def __init__(self, settings: Settings, ports: Ports, ready_file: Path | None = None) -> None:
+        self._settings, self._ports, self._ready_file = settings, ports, ready_file
+        self._topics = [settings.topic_prefix + topic for topic in UPSERTS_TOPIC.values()]
+        self._worker: Worker | None = None
+        self._failure: FoldlineError | None = None
+        self._disturbed = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Returns once `stop` is set and all that was folded is published. Raises `LogReplaced`."""
+        while not stop.is_set():
+            try:
+                self._run_group(stop)
+            except LogReplaced:
+                raise
+            except Conflict as conflict:
+                log.warning("begin again", reason=str(conflict))
+            except FoldlineError as failure:
+                log.warning("begin again", reason=str(failure), pause_seconds=self._settings.retry_seconds)
+                stop.wait(self._settings.retry_seconds)
+
+    def _run_group(self, stop: threading.Event) -> None:
+        self._failure, self._disturbed = None, False
+        consumer = Consumer(self._config())
+        try:
+            consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+            while not stop.is_set():
+                records = self._poll(consumer)
+                if self._failure is not None:
+                    raise self._failure
+                if self._worker is not None:
+                    for (topic, partition), offset in self._worker.handle(records).items():
+                        log.warning("hole in delivery", topic=topic, partition=partition, offset=offset)
+                        consumer.seek(TopicPartition(topic, partition, offset))
+            self._release(drain=True)
+        except KafkaException as error:
+            raise unreachable(self._settings, error) from error
+        finally:
+            self._release(drain=False)
+            consumer.close()
+
+    def _poll(self, consumer: Consumer) -> list[Record]:
+        """What has arrived: at once where something has, up to a batch's records and bytes, after a short wait else."""
+        records: list[Record] = []
+        size, chunk = 0, arrived(consumer, CHUNK_RECORDS, POLL_SECONDS)
+        while chunk:
+            for message in chunk:
+                error = message.error()
+                if error is None:
+                    records.append(message)  # type: ignore[arg-type]
+                    size += len(message)
+                elif error.fatal() or not error.retriable():
+                    raise KafkaException(error)
+            room = self._settings.batch_records - len(records)
+            if room <= 0 or size >= self._settings.batch_bytes:
+                break
+            chunk = consumer.consume(min(room, CHUNK_RECORDS), 0)
+        if self._disturbed and records:
+            raise Unreachable("the connection to Kafka was lost: the log is verified before anything more is folded")
+        return records
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        try:
+            self._release(drain=False)
+            self._worker = Worker(self._settings, self._ports)
+            starts = self._worker.begin((p.topic, p.partition) for p in partitions)
+        except FoldlineError as failure:
+            self._failure = failure
+            consumer.assign([])
+            return
+        consumer.assign([TopicPartition(topic, partition, offset) for (topic, partition), offset in starts.items()])
+        log.info("assigned", partitions={f"{topic}[{partition}]": offset for (topic, partition), offset in starts.items()})
+        if self._ready_file is not None:
+            self._ready_file.touch()
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        log.info("revoked", partitions=len(partitions))
+        try:
+            self._release(drain=True)
+        except FoldlineError as failure:
+            self._failure = failure
+
+    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        log.warning("lost", partitions=len(partitions))
+        self._release(drain=False)
+
+    def _release(self, drain: bool) -> None:
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return
+        try:
+            if drain and not worker.drain(self._settings.transaction_timeout_seconds):
+                log.warning("publication is left to the next owner")
+        finally:
+            worker.close()
+
+    def _disturbance(self, error: KafkaError) -> None:
+        if error.code() in DISTURBANCES:
+            self._disturbed = True
+
+    def _config(self) -> dict[str, object]:
+        settings = self._settings
+        config: dict[str, object] = {
+            "bootstrap.servers": settings.kafka_bootstrap,
+            "group.id": settings.topic_prefix + settings.consumer_group,
+            "partition.assignment.strategy": "range",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+            "session.timeout.ms": round(settings.session_timeout_seconds * 1000),
+            "heartbeat.interval.ms": round(settings.session_timeout_seconds * 1000 / 5),
+            "fetch.message.max.bytes": settings.message_max_bytes,
+            "queued.min.messages": 2 * settings.batch_records,
+            "queued.max.messages.kbytes": max(1, settings.batch_bytes // 1024),
+            "error_cb": self._disturbance,
+            "log_level": 0,
+        }
+        if settings.group_instance_id is not None:
+            config["group.instance.id"] = settings.group_instance_id
+        return config
