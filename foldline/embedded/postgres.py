@@ -49,7 +49,7 @@ SERVER = {
 
 def postgres_url(root: Path, port: int) -> str:
     """The database of the server on that port; its password is generated once and kept in `root`."""
-    return f"postgresql://{ROLE}:{_password(root)}@127.0.0.1:{port}/{DATABASE}"
+    return f"postgresql://{ROLE}:{_password_file(root).read_text()}@127.0.0.1:{port}/{DATABASE}"
 
 
 def postgres_part(root: Path, port: int) -> Part:
@@ -72,11 +72,11 @@ def postgres_part(root: Path, port: int) -> Part:
     )
 
 
-def _password(root: Path) -> str:
+def _password_file(root: Path) -> Path:
     file = root / PASSWORD_FILE
     if not file.exists():
         write_atomically(file, secrets.token_urlsafe(24))
-    return file.read_text()
+    return file
 
 
 def _command(program: str, *arguments: str) -> list[str]:
@@ -105,7 +105,7 @@ def _initialise(data: Path) -> None:
     if os.geteuid() == 0:
         user = _user_in_place_of_root()
         os.chown(new, user.pw_uid, user.pw_gid)
-    passwords = f"--pwfile={data.with_name(PASSWORD_FILE)}"
+    passwords = f"--pwfile={_password_file(data.parent)}"
     _run("initdb", "-D", str(new), f"--username={ROLE}", passwords, "--auth=scram-sha-256", *LOCALE)
     _run("postgres", "--single", "-D", str(new), "postgres", statement=f"CREATE DATABASE {DATABASE}\n")
     new.rename(data)

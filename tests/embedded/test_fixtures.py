@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import psycopg
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 
 def test_a_test_has_topics_of_its_own(kafka: str, topic_prefix: str) -> None:
