@@ -18,6 +18,7 @@ from foldline.embedded.datadir import VARIABLE, Stack, held, remove_stack, write
 from foldline.embedded.errors import EmbeddedError
 from foldline.embedded.jars import kafka_jars
 from foldline.embedded.kafka import kafka_part
+from foldline.embedded.parts import nothing
 from foldline.embedded.ports import Ports, is_free
 from foldline.embedded.postgres import postgres_part, postgres_url
 from foldline.embedded.processes import identify
@@ -141,6 +142,7 @@ class _Up:
             self._supervisor.bound_logs()
 
     async def _drain(self) -> None:
+        self._supervisor.changed = nothing
         remove_stack(self._root)
         processors = [part.name for part in self._services.processors]
         for names in (["init"], ["gateway"], processors, ["kafka", "postgres"]):

@@ -1,0 +1,57 @@
+# The only way to run things: people, hooks and CI call these targets. ARGS reaches the program behind a target.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+UV := .venv/uv/bin/uv
+READY := .venv/ready
+
+# Behind a proxy with a certificate of its own, the system knows it; the lists that uv and requests bring do not.
+CERTIFICATES := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt))
+export UV_SYSTEM_CERTS ?= $(if $(CERTIFICATES),true,false)
+export REQUESTS_CA_BUNDLE ?= $(CERTIFICATES)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast check format bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: $(READY) ## make .venv with everything that the other targets need
+
+# uv removes from the environment what is not locked, so it lives in one of its own below.
+$(READY): pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Foldline needs Python 3.11 or newer: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(UV) --version 2>/dev/null | grep -q "^uv $(UV_VERSION)" || \
+		{ $(PYTHON) -m venv --clear .venv/uv && .venv/uv/bin/python -m pip install --quiet uv==$(UV_VERSION); }
+	$(UV) sync --frozen --quiet --python $(BIN)/python
+	$(BIN)/python -m foldline.embedded
+	@touch $@
+
+demo: $(READY) ## start the whole stack, load the examples and show the result (ARGS=--once stops after that)
+	@$(BIN)/python examples/demo.py $(ARGS)
+
+test: $(READY) ## run the whole test suite, against real Kafka and PostgreSQL
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(READY) ## run the tests that need no server
+	@$(BIN)/python -m pytest -m "not server" $(ARGS)
+
+check: $(READY) ## lint, formatting, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## format the code and mend what lint can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## compare with the peers (ARGS="--quick --json")
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## remove the environment and what the tools have cached
+	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
