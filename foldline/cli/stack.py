@@ -45,8 +45,5 @@ def _print(name: str, value: str | None, as_json: bool) -> None:
 def settings(data_dir: DataDir = None, as_json: Json = False) -> None:
     """Print every setting with its value, secrets masked."""
     values = settings_for(data_dir).masked()
-    print(json.dumps(values) if as_json else "\n".join(f"{name}={_shell(value)}" for name, value in values.items()))
-
-
-def _shell(value: object) -> object:
-    return "" if value is None else value
+    lines = (f"{name}={'' if value is None else value}" for name, value in values.items())
+    print(json.dumps(values) if as_json else "\n".join(lines))

@@ -54,7 +54,7 @@ def held(root: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            (root / "up.json").unlink()
+            (root / "up.json").unlink(missing_ok=True)
     finally:
         os.close(file)
 

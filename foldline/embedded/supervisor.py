@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -36,8 +38,9 @@ Process = subprocess.Popen[bytes]
 
 
 def tell(line: str) -> None:
-    """Progress, for a person."""
-    print(line, file=sys.stderr, flush=True)
+    """Progress, for a person who may have gone."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 @dataclass
@@ -96,9 +99,10 @@ class Supervisor:
     def bound_logs(self) -> None:
         """Moves each log that has grown too large aside; its writer goes on at the beginning."""
         for kept in self._kept.values():
-            if kept.log.stat().st_size > LOG_BYTES:
-                shutil.copyfile(kept.log, _older(kept.log))
-                kept.log.open("w").close()
+            with suppress(OSError):  # somebody may have removed it
+                if kept.log.stat().st_size > LOG_BYTES:
+                    shutil.copyfile(kept.log, _older(kept.log))
+                    os.truncate(kept.log, 0)
 
     def _admit(self, part: Part) -> _Kept:
         kept = _Kept(part, self._logs / f"{part.name}.log", self._records / f"{part.name}.json")
@@ -117,7 +121,8 @@ class Supervisor:
             death_signal=part.death_signal,
         )
         if identity := identify(process.pid):
-            write_atomically(kept.record, json.dumps(asdict(identity)))
+            with suppress(OSError):  # the part matters more than its record
+                write_atomically(kept.record, json.dumps(asdict(identity)))
         return process
 
     async def _start(self, part: Part) -> None:
@@ -160,7 +165,8 @@ class Supervisor:
         since = time.monotonic()
         if kept.ready.is_set():
             tell(f"{kept.part.name} is ready again")
-            self.changed()
+            with suppress(OSError):  # a full disk must not end the supervision
+                self.changed()
         kept.ready.set()
         await _ends(process)
         return _ending(process), time.monotonic() - since

@@ -1,0 +1,62 @@
+"""The program from outside, where no stack is running."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from foldline.cli import COMMANDS
+
+
+def foldline(directory: Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FOLDLINE_")}
+    command = [sys.executable, "-m", "foldline", *arguments]
+    done = subprocess.run(command, cwd=directory, env=inherited | variables, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_help_lists_every_command(tmp_path: Path) -> None:
+    code, out, _ = foldline(tmp_path, "--help")
+    assert code == 0
+    assert [name for name in COMMANDS if f" {name} " not in out] == []
+
+
+@pytest.mark.parametrize("command", ["up", "stop", "db-url", "kafka-url", "settings"])
+def test_every_command_has_help(tmp_path: Path, command: str) -> None:
+    code, out, _ = foldline(tmp_path, command, "--help")
+    assert (code, "--data-dir" in out) == (0, True)
+
+
+@pytest.mark.parametrize("command", ["stop", "db-url", "kafka-url"])
+def test_no_stack_is_one_clear_line(tmp_path: Path, command: str) -> None:
+    line = f"foldline: no stack is running on {tmp_path}/.foldline: start one with `foldline up`\n"
+    assert foldline(tmp_path, command) == (2, "", line)
+
+
+def test_the_environment_stands_in_for_a_stack(tmp_path: Path) -> None:
+    url = "postgresql://me:secret@db.example/foldline"
+    assert foldline(tmp_path, "db-url", FOLDLINE_DATABASE_URL=url) == (0, f"{url}\n", "")
+    code, out, _ = foldline(tmp_path, "settings", "--json", FOLDLINE_DATABASE_URL=url)
+    assert (code, json.loads(out)["FOLDLINE_DATABASE_URL"]) == (0, "postgresql://me:***@db.example/foldline")
+
+
+def test_a_directory_that_was_given_is_not_passed_over(tmp_path: Path) -> None:
+    code, _, err = foldline(tmp_path, "settings", "--data-dir", "there")
+    assert (code, err) == (2, f"foldline: no stack is running on {tmp_path}/there: start one with `foldline up`\n")
+
+
+def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
+    code, _, err = foldline(tmp_path, "settings", FOLDLINE_PARTITIONS="many")
+    assert (code, err.startswith("foldline: FOLDLINE_PARTITIONS: ")) == (2, True)
+
+
+def test_wrong_use_exits_with_2(tmp_path: Path) -> None:
+    assert foldline(tmp_path, "nonsense")[0] == 2
+    assert foldline(tmp_path, "up", "--port", "nonsense")[0] == 2
+    line = "foldline: the faust runner comes in a later version: use --runner native\n"
+    assert foldline(tmp_path, "up", "--runner", "faust") == (2, "", line)
