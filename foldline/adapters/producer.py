@@ -135,12 +135,12 @@ class KafkaLog:
         self._bytes += size
         self._poll_soon()
         try:
-            await asyncio.wait_for(reports.done, self._settings.delivery_timeout_seconds)
-        except TimeoutError as error:
-            raise NotAppended("Kafka did not acknowledge in time", may_appear=True) from error
+            on_time = await reports.within(self._settings.delivery_timeout_seconds)
         finally:
             self._messages -= len(values)
             self._bytes -= size
+        if not on_time:
+            raise NotAppended("Kafka did not acknowledge in time", may_appear=True)
         if reports.error is not None:
             self._topics = None
             self._on_failure(reports.error, len(values))
@@ -245,13 +245,13 @@ class KafkaLog:
 class _Reports:
     """Counts the delivery reports of one request. One object for all its records."""
 
-    __slots__ = ("_ends", "_left", "done", "error")
+    __slots__ = ("_done", "_ends", "_left", "error")
 
     def __init__(self, records: int) -> None:
         self._left = records
         self._ends: dict[int, list[int]] = {}
         self.error: KafkaError | None = None
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def reported(self, error: KafkaError | None, message: Any) -> None:
         if error is not None:
@@ -265,8 +265,20 @@ class _Reports:
                 end[0] += 1
                 end[1] = message.offset()
         self._left -= 1
-        if not self._left and not self.done.done():
-            self.done.set_result(None)
+        if not self._left:
+            self._finish(True)
+
+    async def within(self, seconds: float) -> bool:
+        """Waits for the last report; False if it did not come in time."""
+        timer = asyncio.get_running_loop().call_later(seconds, self._finish, False)
+        try:
+            return await self._done
+        finally:
+            timer.cancel()
+
+    def _finish(self, on_time: bool) -> None:
+        if not self._done.done():
+            self._done.set_result(on_time)
 
     def ends(self) -> tuple[PartitionEnd, ...]:
         return tuple(PartitionEnd(partition, *end) for partition, end in sorted(self._ends.items()))

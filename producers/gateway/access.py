@@ -1,0 +1,91 @@
+"""Who is asking: an API key into its organisation, and no further without one.
+
+1. What cannot be a key is refused without a look into the database.
+2. What the database said of a key holds for `key_cache_seconds`; requests that miss at the same time ask once.
+3. No key is kept: the cache knows digests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import NamedTuple
+
+from foldline.adapters.pool import Database
+from foldline.settings import Settings
+from producers.gateway.envelope import Refusal
+from producers.tenants import is_key, key_hash
+from projections.sql import queries
+
+MAX_CACHED = 10_000
+MAX_KEY_CHARACTERS = 128
+
+_CALLER = queries("tenants")["caller"]
+
+
+class Caller(NamedTuple):
+    """Who asks. `rate_limit` is in requests a window, 0 for unlimited; `forbidden` says why nothing may be done, if so."""
+
+    key_id: str
+    org_id: str
+    rate_limit: int
+    forbidden: str
+
+
+class Access:
+    """Knows callers by their keys."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._known: dict[bytes, tuple[float, Caller | None]] = {}
+        self._asking: dict[bytes, asyncio.Task[Caller | None]] = {}
+
+    async def caller(self, key: str | None) -> Caller:
+        """The caller with that key. Raises `Refusal` 401, and `Unreachable`."""
+        if not key:
+            raise _unauthorised("Send your secret key in the header X-API-KEY")
+        if len(key) > MAX_KEY_CHARACTERS:
+            raise _unauthorised("The key in X-API-KEY is not one: is it complete?")
+        digest = key_hash(key)
+        expires, caller = self._known.get(digest, (0.0, None))
+        if expires <= time.monotonic():
+            if not is_key(key):
+                raise _unauthorised("The key in X-API-KEY is not one: is it complete?")
+            caller = await self._ask(digest)
+        if caller is None:
+            raise _unauthorised("The key in X-API-KEY is unknown or revoked")
+        return caller
+
+    async def _ask(self, digest: bytes) -> Caller | None:
+        asking = self._asking.get(digest)
+        if asking is None:
+            asking = self._asking[digest] = asyncio.create_task(self._look_up(digest))
+            asking.add_done_callback(lambda _: self._asking.pop(digest, None))
+        return await asyncio.shield(asking)
+
+    async def _look_up(self, digest: bytes) -> Caller | None:
+        asked_at = time.monotonic()
+        rows = await self._database.fetch(_CALLER, {"key_hash": digest})
+        caller = self._caller(*rows[0]) if rows else None
+        if len(self._known) >= MAX_CACHED:
+            self._known.clear()
+        self._known[digest] = (asked_at + self._settings.key_cache_seconds, caller)
+        return caller
+
+    def _caller(
+        self, key_id: str, org_id: str, role: str, revoked: bool, suspended: bool, rate_limit: int | None
+    ) -> Caller | None:
+        if revoked:
+            return None
+        forbidden = ""
+        if suspended:
+            forbidden = "The organisation is suspended"
+        elif role != "secret":
+            forbidden = "This is a publishable key: upserts and reads need a secret key, on a server of yours"
+        limit = self._settings.rate_limit_requests if rate_limit is None else rate_limit
+        return Caller(key_id, org_id, limit, forbidden)
+
+
+def _unauthorised(message: str) -> Refusal:
+    return Refusal(401, message, headers={"WWW-Authenticate": 'ApiKey realm="foldline"'})

@@ -1,0 +1,137 @@
+"""Bodies: read with a running limit, inflated as they come, and drained where they are refused.
+
+1. No more than the limit is ever kept, and no more than the limit is ever inflated.
+2. Who is refused while still sending gets the answer: up to `max_drain_bytes` are read and dropped first. Beyond that, or
+   after `DRAIN_SECONDS`, the connection is closed with the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Receive, Scope
+
+from foldline.settings import Settings
+from producers.gateway.envelope import Refusal
+
+DRAIN_SECONDS = 10.0
+GZIP = zlib.MAX_WBITS | 16
+CONSUMED = "foldline.body_consumed"
+
+
+class _Inflater(Protocol):
+    def feed(self, chunk: bytes, room: int) -> bytes:
+        """What the chunk adds to the body: at most `room` bytes and one more, which says that there is no room."""
+
+    def end(self) -> None:
+        """Raises `Refusal` where the body is not complete."""
+
+
+async def read_body(request: Request, settings: Settings) -> bytes:
+    """The whole body, inflated. Raises `Refusal`, and `ClientDisconnect` where the client left."""
+    inflater = _inflater(request.headers.get("content-encoding", ""))
+    limit = settings.max_body_bytes
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise _too_large(limit)
+    chunks = []
+    received = size = 0
+    async for chunk in _chunks(request.scope, request.receive):
+        received += len(chunk)
+        inflated = inflater.feed(chunk, limit - size)
+        size += len(inflated)
+        if size > limit or received > limit:
+            raise _too_large(limit)
+        chunks.append(inflated)
+    inflater.end()
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def drain(request: Request, settings: Settings) -> bool:
+    """Drops what is left of the body; False where too much or too slow: then the connection has to be closed."""
+    headers = request.headers
+    if "content-length" not in headers and "transfer-encoding" not in headers:
+        return True
+    if request.scope.get(CONSUMED):
+        return True
+    declared = headers.get("content-length", "")
+    if "expect" in headers and declared.isdecimal() and int(declared) > settings.max_drain_bytes:
+        return False
+    received = 0
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            async for chunk in _chunks(request.scope, request.receive):
+                received += len(chunk)
+                if received > settings.max_drain_bytes:
+                    return False
+    except (TimeoutError, ClientDisconnect):
+        return False
+    return True
+
+
+async def _chunks(scope: Scope, receive: Receive) -> AsyncIterator[bytes]:
+    while not scope.get(CONSUMED):
+        message: Message = await receive()
+        if message["type"] == "http.disconnect":
+            scope[CONSUMED] = True
+            raise ClientDisconnect
+        if not message.get("more_body", False):
+            scope[CONSUMED] = True
+        yield message.get("body", b"")
+
+
+class _Identity:
+    def feed(self, chunk: bytes, room: int) -> bytes:
+        return chunk
+
+    def end(self) -> None:
+        pass
+
+
+class _Gzip:
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(GZIP)
+        self._begun = False
+
+    def feed(self, chunk: bytes, room: int) -> bytes:
+        inflated = []
+        while chunk and room >= 0:
+            if self._member.eof:  # another member follows, or padding
+                chunk = chunk.lstrip(b"\0")
+                if not chunk:
+                    break
+                self._member = zlib.decompressobj(GZIP)
+            self._begun = True
+            try:
+                piece = self._member.decompress(chunk, room + 1)
+            except zlib.error as error:
+                raise _bad_gzip(str(error)) from error
+            inflated.append(piece)
+            room -= len(piece)
+            chunk = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+        return b"".join(inflated)
+
+    def end(self) -> None:
+        if not self._member.eof:
+            raise _bad_gzip("it ends too early" if self._begun else "it is empty")
+
+
+def _inflater(encoding: str) -> _Inflater:
+    match encoding.strip().lower():
+        case "" | "identity":
+            return _Identity()
+        case "gzip" | "x-gzip":
+            return _Gzip()
+    raise Refusal(415, "Content-Encoding may be gzip, or left out", headers={"Accept-Encoding": "gzip"})
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal(413, f"The body is larger than {limit} bytes: send fewer records at a time, or use the bulk import")
+
+
+def _bad_gzip(reason: str) -> Refusal:
+    return Refusal(400, f"The body is not gzip as Content-Encoding says: {reason}")

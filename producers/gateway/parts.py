@@ -1,0 +1,101 @@
+"""What the gateway's handlers work with, and how they find it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from starlette.requests import Request
+
+from foldline.adapters.codec import BundledRegistry
+from foldline.adapters.pool import Database
+from foldline.adapters.producer import KafkaLog, Log
+from foldline.domain.errors import Unreachable
+from foldline.settings import Settings
+from producers.gateway.access import Access, Caller
+from producers.gateway.envelope import Refusal
+from producers.gateway.progress import Watcher
+from producers.gateway.rates import Rates
+from producers.gateway.telemetry import EXTRA_HEADERS, Metrics
+from projections.generations import OPERATIONS_SECRET
+from projections.reader import Reader
+
+FLUSH_SECONDS = 2.0
+
+
+@dataclass
+class Parts:
+    """The gateway's parts. `open` and `close` frame their use; neither waits for a server."""
+
+    settings: Settings
+    database: Database
+    log: Log
+    reader: Reader
+    access: Access
+    rates: Rates
+    watcher: Watcher
+    metrics: Metrics
+    _secret: bytes | None = None
+
+    async def open(self) -> None:
+        await self.database.open()
+        await self.log.open()
+
+    async def close(self) -> None:
+        self.watcher.stop()
+        await self.log.close(FLUSH_SECONDS)
+        await self.database.close()
+
+    async def secret(self) -> bytes:
+        """What authenticates operation ids and cursors, on all gateways. Raises `Unreachable`."""
+        if self._secret is None:
+            self._secret = await self.reader.secret(OPERATIONS_SECRET)
+        if self._secret is None:
+            raise Unreachable("the database has no secret for operations: run `foldline init`")
+        return self._secret
+
+    async def check_database(self) -> None:
+        """Raises `Unreachable` where the database cannot be reached or is not initialised."""
+        if await self.reader.secret(OPERATIONS_SECRET) is None:
+            raise Unreachable("the database has no secret for operations: run `foldline init`")
+
+    async def admit(self, request: Request) -> Caller:
+        """The caller, counted. From here on every answer carries the rate limit. Raises `Refusal`: 401, 403, 429."""
+        caller = await self.access.caller(request.headers.get("x-api-key"))
+        if caller.forbidden:
+            request.scope[EXTRA_HEADERS] = (await self.rates.peek(caller)).headers()
+            raise Refusal(403, caller.forbidden)
+        window = await self.rates.spend(caller)
+        request.scope[EXTRA_HEADERS] = headers = window.headers()
+        if not window.allowed:
+            seconds = max(1, int(headers[2][1]))
+            raise Refusal(
+                429,
+                f"The organisation has made its {window.limit} requests of this window; the next begins in {seconds} s",
+                headers={"Retry-After": str(seconds)},
+            )
+        return caller
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts of the application that a request came to."""
+    return cast(Parts, request.app.state.parts)
+
+
+def assemble(settings: Settings) -> Parts:
+    """The parts on Kafka and PostgreSQL, as the settings say. Connects to nothing yet."""
+    database = Database(settings, "foldline gateway")
+    reader = Reader(database, settings.topic_prefix)
+    log: Log
+    metrics = Metrics(lambda: log.queued())
+    log = KafkaLog(settings, BundledRegistry(), lambda error, records: metrics.delivery_failed(error.name(), records))
+    return Parts(
+        settings=settings,
+        database=database,
+        log=log,
+        reader=reader,
+        access=Access(database, settings),
+        rates=Rates(database, settings),
+        watcher=Watcher(reader.positions),
+        metrics=metrics,
+    )

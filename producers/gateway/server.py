@@ -1,0 +1,117 @@
+"""The gateway's process: one uvicorn server on one event loop, from the socket to the last answer."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from typing import Any
+
+import structlog
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from foldline.domain.errors import Unreachable
+from foldline.settings import Settings
+from producers.gateway.app import application
+from producers.gateway.envelope import Json, failure
+from producers.gateway.parts import Parts, assemble
+
+BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 75
+DRAIN_SECONDS = 10
+
+_log = structlog.get_logger("foldline.gateway")
+
+
+def serve(settings: Settings) -> None:
+    """Runs the gateway until SIGTERM or SIGINT; then finishes what it has begun. Raises `Unreachable` for a taken port."""
+    _log_as_json()
+    with bound(settings.gateway_host, settings.gateway_port) as listener:
+        parts = assemble(settings)
+        config = uvicorn.Config(
+            application(parts),
+            loop="uvloop",
+            http=_Protocol,
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
+        host, port = listener.getsockname()[:2]
+        _log.info("gateway listens", host=host, port=port)
+        _Server(config, parts).run(sockets=[listener])
+        _log.info("gateway is drained")
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that is bound there. Raises `Unreachable`."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise Unreachable(f"the gateway cannot listen on {host}: {error.strerror or error}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise Unreachable(
+            f"the gateway cannot listen on {host}:{port}: {error.strerror}; choose another by FOLDLINE_GATEWAY_PORT"
+        ) from error
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """Draining begins with the signal: who only waits for an operation is answered at once."""
+
+    def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
+        super().__init__(config)
+        self._parts = parts
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._parts.watcher.stop()
+        await super().shutdown(sockets)
+
+
+class _Protocol(HttpToolsProtocol):
+    """What is not HTTP is answered in the envelope too."""
+
+    def send_400_response(self, msg: str) -> None:
+        body = Json(failure("This is not HTTP as the gateway understands it")).body
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[400] + head + bytes(body))
+        self.transport.close()
+
+
+def _log_as_json() -> None:
+    """One JSON object a line on stderr, from our own loggers and from the libraries'."""
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.dict_tracebacks,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    for name, level in {"uvicorn.error": logging.WARNING, "psycopg.pool": logging.ERROR}.items():
+        logging.getLogger(name).setLevel(level)

@@ -1,0 +1,113 @@
+"""What the gateway hands out and gets back: operation ids and cursors. Opaque, authenticated, bound to an organisation.
+
+A token is base64url of a payload and the first 16 bytes of its HMAC-SHA256 under the secret that all gateways share. What is
+malformed, forged or another organisation's reads as None.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from foldline.adapters.producer import Appended, PartitionEnd
+from foldline.domain.records import KINDS, Kind
+
+OPERATION_PREFIX: Final = "op_"
+MAX_CHARACTERS: Final = 8192
+_MAC_BYTES: Final = 16
+_VERSION: Final = 1
+
+
+class Operation(NamedTuple):
+    """One accepted request: where it lies in the log, and the name that its events carry (32 hexadecimal digits)."""
+
+    org_id: str
+    kind: Kind
+    request_id: str
+    appended: Appended
+
+    @property
+    def accepted(self) -> int:
+        return sum(end.records for end in self.appended.ends)
+
+
+def operation_id(secret: bytes, operation: Operation) -> str:
+    """The id of an operation: `op_[A-Za-z0-9_-]+`."""
+    topic_id = operation.appended.topic_id.encode()
+    numbers = [number for end in operation.appended.ends for number in end]
+    payload = b"".join(
+        (
+            bytes((_VERSION, KINDS.index(operation.kind))),
+            bytes.fromhex(operation.request_id),
+            bytes((len(topic_id),)),
+            topic_id,
+            b"".join(map(_varint, numbers)),
+        )
+    )
+    return OPERATION_PREFIX + _sealed(secret, f"operation:{operation.org_id}", payload)
+
+
+def read_operation_id(secret: bytes, org_id: str, text: str) -> Operation | None:
+    """The operation that an organisation's id stands for."""
+    if not text.startswith(OPERATION_PREFIX):
+        return None
+    payload = _opened(secret, f"operation:{org_id}", text.removeprefix(OPERATION_PREFIX))
+    if payload is None or payload[0] != _VERSION:
+        return None
+    topic_end = 19 + payload[18]
+    numbers = list(_varints(payload[topic_end:]))
+    ends = tuple(PartitionEnd(*numbers[at : at + 3]) for at in range(0, len(numbers), 3))
+    return Operation(org_id, KINDS[payload[1]], payload[2:18].hex(), Appended(payload[19:topic_end].decode(), ends))
+
+
+def cursor(secret: bytes, org_id: str, kind: Kind, last_id: str) -> str:
+    """Where a listing goes on: after that id."""
+    return _sealed(secret, f"cursor:{kind}:{org_id}", last_id.encode())
+
+
+def read_cursor(secret: bytes, org_id: str, kind: Kind, text: str) -> str | None:
+    """The id after which a listing goes on."""
+    payload = _opened(secret, f"cursor:{kind}:{org_id}", text)
+    return None if payload is None else payload.decode()
+
+
+def _sealed(secret: bytes, purpose: str, payload: bytes) -> str:
+    return urlsafe_b64encode(payload + _mac(secret, purpose, payload)).rstrip(b"=").decode()
+
+
+def _opened(secret: bytes, purpose: str, text: str) -> bytes | None:
+    if len(text) > MAX_CHARACTERS or not text.isascii():
+        return None
+    try:
+        token = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
+        return None
+    payload, mac = token[:-_MAC_BYTES], token[-_MAC_BYTES:]
+    if not payload or not hmac.compare_digest(mac, _mac(secret, purpose, payload)):
+        return None
+    return payload if _sealed(secret, purpose, payload) == text else None  # base64 has other spellings of the same bytes
+
+
+def _mac(secret: bytes, purpose: str, payload: bytes) -> bytes:
+    return hmac.digest(secret, f"{purpose}\n".encode() + payload, "sha256")[:_MAC_BYTES]
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def _varints(encoded: bytes) -> Iterator[int]:
+    number = shift = 0
+    for byte in encoded:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            yield number
+            number = shift = 0

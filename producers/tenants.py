@@ -1,0 +1,205 @@
+"""Organisations and their keys: how they are made, found, changed and ended.
+
+1. A key is `{prefix}_sk_` (secret) or `{prefix}_pk_` (publishable), 32 random characters and 6 of a checksum. What was
+   mistyped or cut is known without a look into the database.
+2. Only a key's SHA-256 is kept: a key is shown once, when it is made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import zlib
+from datetime import datetime
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from foldline.adapters.postgres import Connection, translated
+from foldline.domain.errors import FoldlineError
+from projections.sql import queries
+
+Role: TypeAlias = Literal["publishable", "secret"]
+ROLES: Final[dict[Role, str]] = {"publishable": "pk", "secret": "sk"}
+RANDOM_CHARACTERS: Final = 32
+CHECKSUM_CHARACTERS: Final = 6
+NAME_MAX_CHARACTERS: Final = 200
+MAX_RATE_LIMIT: Final = 2**31 - 1
+
+_BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_KEY: Final = re.compile(r"[a-z][a-z0-9]{1,15}_[ps]k_[0-9A-Za-z]{38}", re.ASCII)
+_SQL: Final = queries("tenants")
+
+
+class Key(NamedTuple):
+    """A key as it is kept. `hint` is what a person may see of it."""
+
+    key_id: str
+    org_id: str
+    role: Role
+    hint: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class NewKey(NamedTuple):
+    """A key that has just been made; `key` itself is nowhere else."""
+
+    key_id: str
+    org_id: str
+    role: Role
+    key: str
+
+
+class Organisation(NamedTuple):
+    """`rate_limit` is in requests a window; 0 is unlimited, None the setting's default."""
+
+    org_id: str
+    name: str
+    rate_limit: int | None
+    suspended_at: datetime | None
+    created_at: datetime
+
+
+class NewOrganisation(NamedTuple):
+    """An organisation that has just been made, with its first keys."""
+
+    org_id: str
+    name: str
+    publishable_key: str
+    secret_key: str
+
+
+def make_key(prefix: str, role: Role) -> str:
+    """A new random key."""
+    text = f"{prefix}_{ROLES[role]}_{_random(RANDOM_CHARACTERS)}"
+    return text + _checksum(text)
+
+
+def is_key(text: str) -> bool:
+    """Whether the text can be a key: its form and its checksum hold."""
+    return _KEY.fullmatch(text) is not None and _checksum(text[:-CHECKSUM_CHARACTERS]) == text[-CHECKSUM_CHARACTERS:]
+
+
+def key_hash(key: str) -> bytes:
+    """What is kept of a key."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def hint_of(key: str) -> str:
+    """What a person may see of a key: its kind and last four characters."""
+    return f"{key.rpartition('_')[0]}_…{key[-4:]}"
+
+
+def create_organisation(connection: Connection, name: str, key_prefix: str) -> NewOrganisation:
+    """Makes an organisation with one key of each role. Raises `FoldlineError` for a name that cannot be one."""
+    name = name.strip()
+    if not name or len(name) > NAME_MAX_CHARACTERS or not name.isprintable():
+        raise FoldlineError(f"an organisation's name has 1 to {NAME_MAX_CHARACTERS} printable characters")
+    org_id = f"org_{_random(16)}"
+    with translated(), connection.transaction():
+        _execute(connection, "insert_organisation", org_id=org_id, name=name)
+        publishable, secret = (_insert_key(connection, org_id, role, key_prefix) for role in ROLES)
+    return NewOrganisation(org_id, name, publishable.key, secret.key)
+
+
+def organisations(connection: Connection) -> list[Organisation]:
+    """All organisations, oldest first."""
+    with translated():
+        return [Organisation(*row) for row in _execute(connection, "organisations")]
+
+
+def organisation(connection: Connection, org_id: str) -> Organisation:
+    """One organisation. Raises `FoldlineError` for one that does not exist."""
+    with translated():
+        rows = _execute(connection, "organisation", org_id=org_id)
+    return Organisation(*_known(rows, org_id))
+
+
+def set_rate_limit(connection: Connection, org_id: str, rate_limit: int | None) -> None:
+    """Requests a window from now on; 0 is unlimited, None the setting's default."""
+    with translated():
+        _known(_execute(connection, "set_rate_limit", org_id=org_id, rate_limit=rate_limit), org_id)
+
+
+def suspend(connection: Connection, org_id: str) -> None:
+    """Closes the API to an organisation: its keys are known, and may do nothing."""
+    with translated():
+        _known(_execute(connection, "suspend", org_id=org_id), org_id)
+
+
+def resume(connection: Connection, org_id: str) -> None:
+    """Opens the API to a suspended organisation again."""
+    with translated():
+        _known(_execute(connection, "resume", org_id=org_id), org_id)
+
+
+def create_key(connection: Connection, org_id: str, role: Role, key_prefix: str) -> NewKey:
+    """Makes another key for an organisation."""
+    organisation(connection, org_id)
+    with translated():
+        return _insert_key(connection, org_id, role, key_prefix)
+
+
+def keys(connection: Connection, org_id: str | None) -> list[Key]:
+    """The keys of an organisation, or of all, oldest first; revoked ones too."""
+    if org_id is not None:
+        organisation(connection, org_id)
+    with translated():
+        return [Key(*row) for row in _execute(connection, "keys", org_id=org_id)]
+
+
+def revoke_key(connection: Connection, named: str) -> Key:
+    """Ends the key with that id or hint, or the key itself. Raises `FoldlineError` unless it names exactly one in use."""
+    with translated(), connection.transaction():
+        key = _in_use(connection, named)
+        _execute(connection, "revoke_key", key_id=key.key_id)
+        return key
+
+
+def rotate_key(connection: Connection, named: str, key_prefix: str) -> tuple[Key, NewKey]:
+    """Ends a key and makes another of the same role, in one commit; returns both."""
+    with translated(), connection.transaction():
+        key = _in_use(connection, named)
+        _execute(connection, "revoke_key", key_id=key.key_id)
+        return key, _insert_key(connection, key.org_id, key.role, key_prefix)
+
+
+def _in_use(connection: Connection, named: str) -> Key:
+    rows = _execute(connection, "find_keys", named=named, key_hash=key_hash(named))
+    found = [Key(*row) for row in rows]
+    usable = [key for key in found if key.revoked_at is None]
+    if len(usable) == 1:
+        return usable[0]
+    shown = hint_of(named) if is_key(named) else named
+    if usable:
+        raise FoldlineError(f"{shown} is the hint of {len(usable)} keys: name one by its key_id")
+    raise FoldlineError(f"the key {shown} is revoked already" if found else f"there is no key {shown}")
+
+
+def _insert_key(connection: Connection, org_id: str, role: Role, key_prefix: str) -> NewKey:
+    key, key_id = make_key(key_prefix, role), f"key_{_random(12)}"
+    _execute(connection, "insert_key", key_id=key_id, key_hash=key_hash(key), org_id=org_id, role=role, hint=hint_of(key))
+    return NewKey(key_id, org_id, role, key)
+
+
+def _known(rows: list[tuple[Any, ...]], org_id: str) -> tuple[Any, ...]:
+    if not rows:
+        raise FoldlineError(f"there is no organisation {org_id}: `foldline orgs list` shows them")
+    return rows[0]
+
+
+def _execute(connection: Connection, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
+    cursor = connection.execute(_SQL[query].encode(), parameters)
+    return cursor.fetchall() if cursor.description else []
+
+
+def _random(characters: int) -> str:
+    return "".join(secrets.choice(_BASE62) for _ in range(characters))
+
+
+def _checksum(text: str) -> str:
+    number, digits = zlib.crc32(text.encode()), ""
+    for _ in range(CHECKSUM_CHARACTERS):
+        number, digit = divmod(number, 62)
+        digits = _BASE62[digit] + digits
+    return digits
