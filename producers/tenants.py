@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from foldline.adapters.postgres import Connection, translated
 from foldline.domain.errors import FoldlineError
+from foldline.domain.values import printable
 from projections.sql import queries
 
 Role: TypeAlias = Literal["publishable", "secret"]
@@ -27,6 +28,7 @@ MAX_RATE_LIMIT: Final = 2**31 - 1
 
 _BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _KEY: Final = re.compile(r"[a-z][a-z0-9]{1,15}_[ps]k_[0-9A-Za-z]{38}", re.ASCII)
+_ORG_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _SQL: Final = queries("tenants")
 
 
@@ -170,7 +172,7 @@ def _in_use(connection: Connection, named: str) -> Key:
     usable = [key for key in found if key.revoked_at is None]
     if len(usable) == 1:
         return usable[0]
-    shown = hint_of(named) if is_key(named) else named
+    shown = hint_of(named) if is_key(named) else printable(named)
     if usable:
         raise FoldlineError(f"{shown} is the hint of {len(usable)} keys: name one by its key_id")
     raise FoldlineError(f"the key {shown} is revoked already" if found else f"there is no key {shown}")
@@ -184,11 +186,14 @@ def _insert_key(connection: Connection, org_id: str, role: Role, key_prefix: str
 
 def _known(rows: list[tuple[Any, ...]], org_id: str) -> tuple[Any, ...]:
     if not rows:
-        raise FoldlineError(f"there is no organisation {org_id}: `foldline orgs list` shows them")
+        raise FoldlineError(f"there is no organisation {printable(org_id)}: `foldline orgs list` shows them")
     return rows[0]
 
 
 def _execute(connection: Connection, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
+    org_id = parameters.get("org_id")
+    if org_id is not None:
+        _known([()] if _ORG_ID.fullmatch(org_id) else [], org_id)
     cursor = connection.execute(_SQL[query].encode(), parameters)
     return cursor.fetchall() if cursor.description else []
 

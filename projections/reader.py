@@ -12,6 +12,7 @@ import orjson
 
 from foldline.adapters.codec import UPSERTS_TOPIC
 from foldline.adapters.pool import Database
+from foldline.adapters.postgres import Connection, translated
 from foldline.adapters.producer import Appended
 from foldline.domain.records import Kind
 from projections.sql import queries
@@ -136,6 +137,13 @@ class Reader:
         """A value that all services share, or None before `foldline init` has run."""
         rows = await self._database.fetch(_SQL["secret"], {"name": name})
         return bytes(rows[0][0]) if rows else None
+
+
+def state_now(connection: Connection, kind: Kind, org_id: str, entity_id: str) -> Found | None:
+    """The state of one record for a command, or None for one that the organisation does not have."""
+    with translated():
+        row = connection.execute(_ONE[kind].encode(), {"org_id": org_id, "entity_id": entity_id}).fetchone()
+    return _found(row) if row else None
 
 
 def _found(row: Sequence[Any]) -> Found:

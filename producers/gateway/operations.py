@@ -58,7 +58,7 @@ async def operation_data(parts: Parts, operation_id: str, operation: Operation) 
 
 
 async def wait_for(parts: Parts, caller: Caller, operation_id: str | None) -> None:
-    """Returns when the operation is applied; at once where none is named. Raises `Refusal`: 404, or 503 where it takes long."""
+    """Returns when the operation is applied; at once where none is named. Raises `Refusal`: 404, or 503 if it takes long."""
     if operation_id is None:
         return
     found = await find_operation(parts, caller, operation_id)
