@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import psycopg
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
 
 from foldline.adapters.codec import STATE_TOPIC, UPSERTS_TOPIC, BundledRegistry, UpsertCodec, decoder
 from foldline.adapters.consumer import arrived, reader_config, watermarks
@@ -117,25 +117,26 @@ def topic_states(settings: Settings) -> dict[Entity, dict[str, Any]]:
     """The last value of every key on the state topics, read by a plain consumer."""
     found: dict[Entity, dict[str, Any]] = {}
     decode = decoder(BundledRegistry())
+    kinds = {settings.topic_prefix + STATE_TOPIC[kind]: kind for kind in KINDS}
     consumer = Consumer(reader_config(settings))
-    for kind in KINDS:
-        topic = settings.topic_prefix + STATE_TOPIC[kind]
-        for partition, (low, high) in enumerate(watermarks(settings, topic, settings.partitions)):
-            consumer.assign([TopicPartition(topic, partition, low)])
-            while low < high:
-                for message in arrived(consumer, 1000, 1.0):
-                    if message.error() is not None:  # the end, perhaps behind a transaction's marker
-                        low = high
-                        continue
-                    value = decode(message.value())
-                    entity_id = value["item_id" if kind == "items" else "user_id"]
-                    assert message.key() == message_key(value["org_id"], entity_id)
-                    assert message.partition() == value["partition"]
-                    found[kind, value["org_id"], entity_id] = _plain(
-                        value["item_type" if kind == "items" else "created_at"], value["status"],
-                        orjson.loads(value["attributes"]), value["version"], value["first_seen_at"], value["updated_at"],
-                        value["partition"], value["offset"],
-                    )  # fmt: skip
+    unread = {(topic, partition) for topic in kinds for partition in range(settings.partitions)}
+    consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in unread])
+    while unread:
+        for message in arrived(consumer, 1000, 10.0):
+            if message.error() is not None:
+                assert message.error().code() == KafkaError._PARTITION_EOF
+                unread.discard((message.topic(), message.partition()))
+                continue
+            kind = kinds[message.topic()]
+            value = decode(message.value())
+            entity_id = value["item_id" if kind == "items" else "user_id"]
+            assert message.key() == message_key(value["org_id"], entity_id)
+            assert message.partition() == value["partition"]
+            found[kind, value["org_id"], entity_id] = _plain(
+                value["item_type" if kind == "items" else "created_at"], value["status"],
+                orjson.loads(value["attributes"]), value["version"], value["first_seen_at"], value["updated_at"],
+                value["partition"], value["offset"],
+            )  # fmt: skip
     consumer.close()
     return found
 

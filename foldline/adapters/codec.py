@@ -51,8 +51,8 @@ class UpsertCodec:
         topic = UPSERTS_TOPIC[kind]
         self._registry = registry
         self._id_field, self._detail_field = ID_FIELD[kind], DETAIL_FIELD[kind]
-        self._reader_schema = _parsed(schemas.latest(topic).definition)
-        self._writer_schemas: dict[bytes, Any] = {}
+        self._schema = _parsed(schemas.latest(topic).definition)
+        self._schema_pairs: dict[bytes, tuple[Any, Any]] = {}
         self._prefix = _prefix(registry.id_of(topic))
 
     def encode(self, event: Upsert) -> bytes:
@@ -62,7 +62,7 @@ class UpsertCodec:
         buffer.write(self._prefix)
         fastavro.schemaless_writer(
             buffer,
-            self._reader_schema,
+            self._schema,
             {
                 "org_id": org_id,
                 self._id_field: entity_id,
@@ -81,8 +81,8 @@ class UpsertCodec:
         if not value:
             return Rejection("undecodable", "", "the record has no value")
         prefix = value[:5]
-        writer = self._writer_schemas.get(prefix)
-        if writer is None:
+        schema_pair = self._schema_pairs.get(prefix)
+        if schema_pair is None:
             if prefix[0] != 0 or len(prefix) < 5:
                 return Rejection(
                     "undecodable",
@@ -93,14 +93,14 @@ class UpsertCodec:
                 writer = _parsed(self._registry.schema_of(int.from_bytes(prefix[1:], "big")))
             except SchemaUnknown as unknown:
                 return Rejection("unknown_schema", "", str(unknown))
-            self._writer_schemas[prefix] = writer
+            # Where the writer's schema is ours there is nothing to resolve, which is faster.
+            schema_pair = self._schema_pairs[prefix] = (writer, None if writer == self._schema else self._schema)
         buffer = BytesIO(value)
         buffer.seek(5)
         try:
-            if writer == self._reader_schema:
-                record: Any = fastavro.schemaless_reader(buffer, writer, None)
-            else:
-                record = fastavro.schemaless_reader(buffer, writer, self._reader_schema)
+            record: Any = fastavro.schemaless_reader(buffer, *schema_pair)
+            if buffer.tell() != len(value):
+                return Rejection("undecodable", "", "bytes are left after the Avro body")
             return Upsert(
                 record["org_id"],
                 record[self._id_field],
@@ -171,14 +171,15 @@ def _prefix(schema_id: int) -> bytes:
 
 
 def _parsed(definition: dict[str, Any]) -> Any:
-    return fastavro.parse_schema(_without_logical_types(definition))
+    return fastavro.parse_schema(without_logical_types(definition))
 
 
-def _without_logical_types(schema: Any) -> Any:
+def without_logical_types(schema: Any) -> Any:
+    """The schema with its logical types as the types under them, so that times are read and written as integers."""
     if isinstance(schema, dict):
         if "logicalType" in schema:
             return schema["type"]
-        return {key: _without_logical_types(member) for key, member in schema.items()}
+        return {key: without_logical_types(member) for key, member in schema.items()}
     if isinstance(schema, list):
-        return [_without_logical_types(member) for member in schema]
+        return [without_logical_types(member) for member in schema]
     return schema
