@@ -57,6 +57,7 @@ def application(parts: Parts) -> FastAPI:
             registry.NotThere: registry.not_there,
         },
         lifespan=lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         redirect_slashes=False,
         openapi_url=None,
         docs_url=None,

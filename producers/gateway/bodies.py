@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import Mapping
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Message, Receive, Scope
+from starlette.types import Receive, Scope
 
 from foldline.settings import Settings
 from producers.gateway.envelope import Refusal
@@ -23,31 +22,24 @@ GZIP = zlib.MAX_WBITS | 16
 CONSUMED = "foldline.body_consumed"
 
 
-class _Inflater(Protocol):
-    def feed(self, chunk: bytes, room: int) -> bytes:
-        """What the chunk adds to the body: at most `room` bytes and one more, which says that there is no room."""
-
-    def end(self) -> None:
-        """Raises `Refusal` where the body is not complete."""
-
-
-async def read_body(request: Request, settings: Settings) -> bytes:
+async def read_body(scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
     """The whole body, inflated. Raises `Refusal`, and `ClientDisconnect` where the client left."""
-    inflater = _inflater(request.headers.get("content-encoding", ""))
-    limit = settings.max_body_bytes
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
+    inflater = _inflater(headers.get(b"content-encoding", b""))
+    declared = headers.get(b"content-length", b"")
+    if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
     chunks = []
     received = size = 0
-    async for chunk in _chunks(request.scope, request.receive):
+    while not scope.get(CONSUMED):
+        chunk = await _chunk(scope, receive)
         received += len(chunk)
-        inflated = inflater.feed(chunk, limit - size)
+        inflated = inflater.feed(chunk, limit - size) if inflater else chunk
         size += len(inflated)
         if size > limit or received > limit:
             raise _too_large(limit)
         chunks.append(inflated)
-    inflater.end()
+    if inflater:
+        inflater.end()
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
@@ -64,8 +56,8 @@ async def drain(request: Request, settings: Settings) -> bool:
     received = 0
     try:
         async with asyncio.timeout(DRAIN_SECONDS):
-            async for chunk in _chunks(request.scope, request.receive):
-                received += len(chunk)
+            while not request.scope.get(CONSUMED):
+                received += len(await _chunk(request.scope, request.receive))
                 if received > settings.max_drain_bytes:
                     return False
     except (TimeoutError, ClientDisconnect):
@@ -73,31 +65,25 @@ async def drain(request: Request, settings: Settings) -> bool:
     return True
 
 
-async def _chunks(scope: Scope, receive: Receive) -> AsyncIterator[bytes]:
-    while not scope.get(CONSUMED):
-        message: Message = await receive()
-        if message["type"] == "http.disconnect":
-            scope[CONSUMED] = True
-            raise ClientDisconnect
-        if not message.get("more_body", False):
-            scope[CONSUMED] = True
-        yield message.get("body", b"")
-
-
-class _Identity:
-    def feed(self, chunk: bytes, room: int) -> bytes:
-        return chunk
-
-    def end(self) -> None:
-        pass
+async def _chunk(scope: Scope, receive: Receive) -> bytes:
+    message = await receive()
+    if not message.get("more_body", False):
+        scope[CONSUMED] = True
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    body: bytes = message.get("body", b"")
+    return body
 
 
 class _Gzip:
+    """Inflates members as they come."""
+
     def __init__(self) -> None:
         self._member = zlib.decompressobj(GZIP)
         self._begun = False
 
     def feed(self, chunk: bytes, room: int) -> bytes:
+        """What the chunk adds to the body: at most `room` bytes and one more, which says that there is no room."""
         inflated = []
         while chunk and room >= 0:
             if self._member.eof:  # another member follows, or padding
@@ -116,15 +102,16 @@ class _Gzip:
         return b"".join(inflated)
 
     def end(self) -> None:
+        """Raises `Refusal` where the body is not complete."""
         if not self._member.eof:
             raise _bad_gzip("it ends too early" if self._begun else "it is empty")
 
 
-def _inflater(encoding: str) -> _Inflater:
+def _inflater(encoding: bytes) -> _Gzip | None:
     match encoding.strip().lower():
-        case "" | "identity":
-            return _Identity()
-        case "gzip" | "x-gzip":
+        case b"" | b"identity":
+            return None
+        case b"gzip" | b"x-gzip":
             return _Gzip()
     raise Refusal(415, "Content-Encoding may be gzip, or left out", headers={"Accept-Encoding": "gzip"})
 

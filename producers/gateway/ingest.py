@@ -4,69 +4,97 @@ from __future__ import annotations
 
 import re
 import time
-import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import partial
+from typing import Any, TypeAlias
 
-from starlette.requests import Request
-from starlette.responses import Response
+import orjson
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from foldline.adapters.producer import NotAppended
 from foldline.domain.errors import Unreachable
 from foldline.domain.records import KINDS, Kind
 from producers.gateway.bodies import read_body
-from producers.gateway.envelope import Refusal, done, unavailable, wrong_fields
+from producers.gateway.envelope import Refusal, unavailable, wrong_fields
 from producers.gateway.operations import operation_data
-from producers.gateway.parts import parts_of
+from producers.gateway.parts import Parts
 from producers.gateway.tokens import Operation, operation_id
-from producers.gateway.trace import traceparent
+from producers.gateway.trace import new_request_id, traceparent
 from producers.validation import FieldError, Refused, Stamp, TooMany, validate
 
+_Answer: TypeAlias = tuple[int, str, dict[str, Any], tuple[tuple[bytes, bytes], ...]]
 _JSON_TYPE = re.compile(r"\s*(application/json|application/[\w.+-]+\+json|text/json)\s*(;.*)?", re.IGNORECASE | re.ASCII)
 _OTHER_CHARSET = re.compile(r";\s*charset\s*=\s*\"?(?!utf-?8\b|us-ascii\b)", re.IGNORECASE)
 
 
-async def upsert(kind: Kind, request: Request) -> Response:
-    """Accepts one record or an array of them: 202 when every one is durable in the log, or nothing at all."""
-    parts = parts_of(request)
-    settings = parts.settings
-    caller = await parts.admit(request)
-    secret = await parts.secret()
-    _check_type(request.headers.get("content-type"))
-    body = await read_body(request, settings)
-    stamp = Stamp(caller.org_id, uuid.uuid4().hex, time.time_ns() // 1000)
-    outcome = validate(kind, body, stamp, settings.max_records)
-    if not isinstance(outcome, list):
-        raise _refusal(outcome, settings.max_records, parts.metrics.field_errors)
-    try:
-        appended = await parts.log.append(kind, outcome, traceparent(request.headers.get("traceparent")))
-    except NotAppended as error:
-        raise unavailable(_what_may_appear(error)) from error
-    parts.metrics.accepted(kind, len(outcome))
-    operation = Operation(caller.org_id, kind, stamp.request_id, appended)
-    token = operation_id(secret, operation)
-    seconds = wait_seconds(request.headers.getlist("prefer"), settings.max_wait_seconds)
-    applied = {} if seconds is None else {"Preference-Applied": f"wait={seconds:g}"}
-    if seconds is not None and await parts.watcher.wait(operation, seconds):
-        with suppress(Unreachable):  # the write is durable: an answer must not look as if it were not
-            return done("Applied", await operation_data(parts, token, operation), headers=applied)
-    return done("Queued", {"accepted": len(outcome), "operation_id": token}, 202, applied)
+class Upserts:
+    """The route of one kind. An ASGI application of its own, so that nothing lies between it and the server.
+
+    Accepts one record or an array of them: 202 when every one is durable in the log, or nothing at all.
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        status, message, data, more = await self._answer(scope, receive, headers)
+        body = orjson.dumps({"success": True, "message": message, "data": data})
+        head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *more]
+        await send({"type": "http.response.start", "status": status, "headers": head})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, scope: Scope, receive: Receive, headers: dict[bytes, bytes]) -> _Answer:
+        parts: Parts = scope["app"].state.parts
+        settings, kind = parts.settings, self._kind
+        caller = await parts.admit(scope, _text(headers, b"x-api-key"))
+        secret = await parts.secret()
+        _check_type(_text(headers, b"content-type"))
+        body = await read_body(scope, receive, headers, settings.max_body_bytes)
+        stamp = Stamp(caller.org_id, new_request_id(), time.time_ns() // 1000)
+        outcome = validate(kind, body, stamp, settings.max_records)
+        if not isinstance(outcome, list):
+            raise _refusal(outcome, settings.max_records, parts.metrics.field_errors)
+        try:
+            appended = await parts.log.append(kind, outcome, traceparent(_text(headers, b"traceparent")))
+        except NotAppended as error:
+            raise unavailable(_what_may_appear(error)) from error
+        parts.metrics.accepted(kind, len(outcome))
+        operation = Operation(caller.org_id, kind, stamp.request_id, appended)
+        token = operation_id(secret, operation)
+        queued = {"accepted": len(outcome), "operation_id": token}
+        if b"prefer" not in headers or (seconds := wait_seconds(scope, settings.max_wait_seconds)) is None:
+            return 202, "Queued", queued, ()
+        applied = ((b"preference-applied", b"wait=%g" % seconds),)
+        if await parts.watcher.wait(operation, seconds):
+            with suppress(Unreachable):  # the write is durable: an answer must not look as if it were not
+                return 200, "Applied", await operation_data(parts, token, operation), applied
+        return 202, "Queued", queued, applied
 
 
-def wait_seconds(prefer: Sequence[str], most: float) -> float | None:
+def wait_seconds(scope: Scope, most: float) -> float | None:
     """The seconds of `Prefer: wait=N` (RFC 7240), at most `most`; None where it is not asked for, or malformed."""
-    for preference in ",".join(prefer).split(","):
-        name, _, value = preference.partition(";")[0].partition("=")
-        if name.strip().lower() == "wait":
-            value = value.strip().strip('"')
-            return min(float(value), most) if value.isascii() and value.isdecimal() and len(value) < 10 else None
+    prefer = b",".join(value for name, value in scope["headers"] if name == b"prefer")
+    for preference in prefer.split(b","):
+        name, _, value = preference.partition(b";")[0].partition(b"=")
+        if name.strip().lower() == b"wait":
+            value = value.strip().strip(b'"')
+            return min(float(value), most) if value.isdigit() and len(value) < 10 else None
     return None
 
 
+def _text(headers: dict[bytes, bytes], name: bytes) -> str | None:
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1")
+
+
 def _check_type(content_type: str | None) -> None:
-    if content_type and (not _JSON_TYPE.fullmatch(content_type) or _OTHER_CHARSET.search(content_type)):
+    if (
+        content_type
+        and content_type != "application/json"
+        and (not _JSON_TYPE.fullmatch(content_type) or _OTHER_CHARSET.search(content_type))
+    ):
         raise Refusal(415, "Content-Type must be application/json, in UTF-8", headers={"Accept-Post": "application/json"})
 
 
@@ -85,6 +113,4 @@ def _what_may_appear(error: NotAppended) -> str:
     return f"{error}. Nothing of it will appear: retry"
 
 
-ROUTES = [
-    Route(f"/v1/ingest/{kind}/upsert", partial(upsert, kind), methods=["POST"], name=f"upsert_{kind}") for kind in KINDS
-]
+ROUTES = [Route(f"/v1/ingest/{kind}/upsert", Upserts(kind), methods=["POST"], name=f"upsert_{kind}") for kind in KINDS]

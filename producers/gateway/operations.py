@@ -20,7 +20,7 @@ _MESSAGES = {"queued": "Queued", "applied": "Applied", "applied_with_errors": "A
 
 async def admitted(request: Request) -> Caller:
     """Dependency: the caller, known and counted."""
-    return await parts_of(request).admit(request)
+    return await parts_of(request).admit(request.scope, request.headers.get("x-api-key"))
 
 
 Admitted = Annotated[Caller, Depends(admitted)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from starlette.requests import Request
+from starlette.types import Scope
 
 from foldline.adapters.codec import BundledRegistry
 from foldline.adapters.pool import Database
@@ -59,14 +60,14 @@ class Parts:
         if await self.reader.secret(OPERATIONS_SECRET) is None:
             raise Unreachable("the database has no secret for operations: run `foldline init`")
 
-    async def admit(self, request: Request) -> Caller:
-        """The caller, counted. From here on every answer carries the rate limit. Raises `Refusal`: 401, 403, 429."""
-        caller = await self.access.caller(request.headers.get("x-api-key"))
+    async def admit(self, scope: Scope, key: str | None) -> Caller:
+        """The caller with that key, counted. From here on answers carry the rate limit. Raises `Refusal`: 401, 403, 429."""
+        caller = await self.access.caller(key)
         if caller.forbidden:
-            request.scope[EXTRA_HEADERS] = (await self.rates.peek(caller)).headers()
+            scope[EXTRA_HEADERS] = (await self.rates.peek(caller)).headers()
             raise Refusal(403, caller.forbidden)
         window = await self.rates.spend(caller)
-        request.scope[EXTRA_HEADERS] = headers = window.headers()
+        scope[EXTRA_HEADERS] = headers = window.headers()
         if not window.allowed:
             seconds = max(1, int(headers[2][1]))
             raise Refusal(

@@ -45,9 +45,16 @@ class Metrics:
             "foldline_producer_queue_records", "Records that wait for Kafka's acknowledgement.", registry=self.registry
         ).set_function(queued)
 
+        self._of_route: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        """Counts one answer; `route` is one of few."""
+        found = self._of_route.get((method, route, status))
+        if found is None:
+            found = self._requests.labels(method, route, str(status)), self._seconds.labels(route)
+            self._of_route[method, route, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
 
     def accepted(self, kind: str, records: int) -> None:
         self._accepted.labels(kind).inc(records)

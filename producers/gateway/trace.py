@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-import secrets
+from random import Random
 
+_random = Random()  # ids must differ, and may be guessed
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -12,4 +13,9 @@ def traceparent(sent: str | None) -> str:
     """The caller's trace if it sent a valid one, else a new one that nobody samples."""
     if sent and _TRACEPARENT.fullmatch(sent):
         return sent
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
+    return f"00-{_random.getrandbits(128) or 1:032x}-{_random.getrandbits(64) or 1:016x}-00"
+
+
+def new_request_id() -> str:
+    """A name for a request and its events: 32 hexadecimal digits."""
+    return f"{_random.getrandbits(128):032x}"
