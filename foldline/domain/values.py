@@ -24,6 +24,8 @@ from foldline.domain.records import ATTRIBUTES_MAX_DEPTH, Rejection
 
 INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
 DOUBLE_MIN, DOUBLE_MAX = 1e-60, 1e60
+# Below it a literal may be shorter than what is written for it: `1e-5` becomes `0.00001`.
+NEVER_LONGER_MIN = 0.01
 PARSEABLE_DEPTH = 512
 
 # What a look at a parsed value says of it, from nothing to do to the most.
@@ -61,7 +63,8 @@ def parse(text: bytes) -> tuple[Any, bool]:
 
 
 def look(value: Any, depth: int = 1) -> int:
-    """PLAIN, NORMALISE (rule 5 changes it) or SUSPICIOUS (rules 1 to 3 may not hold) for a parsed object or array.
+    """PLAIN, NORMALISE (to be written anew, perhaps by rule 5) or SUSPICIOUS (rules 1 to 3 may not hold), for a parsed
+    object or array. What is PLAIN never takes more bytes as compact JSON than its text has.
 
     U+0000 is not looked for: test the raw text for its escape.
     """
@@ -76,7 +79,7 @@ def look(value: Any, depth: int = 1) -> int:
             size = abs(member)
             if size < DOUBLE_MIN or size >= 2.0**63:
                 return SUSPICIOUS
-            if member.is_integer():
+            if size < NEVER_LONGER_MIN or member.is_integer():
                 found = NORMALISE
         elif kind is int:
             if not INTEGER_MIN <= member <= INTEGER_MAX:
