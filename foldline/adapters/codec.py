@@ -101,6 +101,8 @@ class UpsertCodec:
             record: Any = fastavro.schemaless_reader(buffer, *schema_pair)
             if buffer.tell() != len(value):
                 return Rejection("undecodable", "", "bytes are left after the Avro body")
+            if not -(2**31) <= record["record_index"] < 2**31:  # the reader does not look
+                return Rejection("undecodable", "record_index", "record_index is not an Avro int: it has more than 32 bits")
             return Upsert(
                 record["org_id"],
                 record[self._id_field],
