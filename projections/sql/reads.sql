@@ -89,3 +89,7 @@ SELECT
 -- name: secret
 -- A random value that all services share.
 SELECT value FROM foldline_control.secrets WHERE name = %(name)s;
+
+-- name: status
+-- The generation in use, and how far it has folded and published each partition of the log.
+SELECT generation, topic, partition, applied, published FROM foldline.positions ORDER BY topic, partition;
