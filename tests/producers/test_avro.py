@@ -1,0 +1,54 @@
+"""The written-out encoding of upserts is Avro's."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import fastavro
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import schemas
+from foldline.adapters.avro import encode_long
+from foldline.adapters.codec import DETAIL_FIELD, UPSERTS_TOPIC, BundledRegistry, UpsertCodec
+from foldline.domain.records import ID_FIELD, KINDS, Kind, Upsert
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.text("é", min_size=1020, max_size=1030)
+LONGS = st.integers(-(2**63), 2**63 - 1)
+DETAILS = {"items": st.none() | TEXTS, "users": st.none() | LONGS}
+
+
+def upserts(kind: Kind) -> st.SearchStrategy[Upsert]:
+    index = st.integers(0, 20_000)
+    return st.builds(Upsert, TEXTS, TEXTS, DETAILS[kind], st.none() | TEXTS, st.none() | TEXTS, LONGS, TEXTS, index)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+def test_the_bytes_are_those_of_fastavro_and_decode_to_the_same(kind: Kind, data: st.DataObject) -> None:
+    codec = UpsertCodec(kind, BundledRegistry())
+    schema = schemas.latest(UPSERTS_TOPIC[kind])
+    names = ["org_id", ID_FIELD[kind], DETAIL_FIELD[kind], *Upsert._fields[3:]]
+    for event in data.draw(st.lists(upserts(kind), min_size=1, max_size=3)):
+        buffer = BytesIO()
+        record = dict(zip(names, event, strict=True)) | {"received_at": event.received_at}
+        fastavro.schemaless_writer(buffer, fastavro.parse_schema(schema.definition), record)
+        assert codec.encode(event) == b"\0" + schema.id.to_bytes(4, "big") + buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("number", "encoded"),
+    [
+        (0, "00"),
+        (-1, "01"),
+        (1, "02"),
+        (63, "7e"),
+        (64, "8001"),
+        (-64, "7f"),
+        (-65, "8101"),
+        (2**63 - 1, "fe" + "ff" * 8 + "01"),
+    ],
+)
+def test_longs_are_zigzag_and_seven_bits_a_byte(number: int, encoded: str) -> None:
+    assert encode_long(number).hex() == encoded
