@@ -24,7 +24,17 @@ from foldline.domain.records import (
     Upsert,
 )
 from foldline.domain.times import parse_rfc3339
-from foldline.domain.values import SUSPICIOUS, BadNumber, Unparsable, faults, look, parse_exactly, printable
+from foldline.domain.values import (
+    SUSPICIOUS,
+    ZERO,
+    BadNumber,
+    Unparsable,
+    faults,
+    look,
+    may_have_vanished,
+    parse_exactly,
+    printable,
+)
 
 MAX_LISTED: Final = 100
 DETAIL_FIELD: Final[dict[Kind, str]] = {"items": "item_type", "users": "created_at"}
@@ -82,7 +92,8 @@ def validate(kind: Kind, body: bytes, stamp: Stamp, max_records: int) -> Outcome
     records = value if type(value) is list else (value,)
     if not records or len(records) > max_records:
         return _judge(kind, body, stamp, max_records)
-    upserts = None if b"\\u0000" in body else _FAST[kind](records, stamp)
+    doubtful = ZERO if may_have_vanished(body) else SUSPICIOUS
+    upserts = None if b"\\u0000" in body else _FAST[kind](records, stamp, doubtful)
     return _judge(kind, body, stamp, max_records) if upserts is None else upserts
 
 
@@ -132,8 +143,8 @@ def _upsert(kind: Kind, stamp: Stamp, index: int, record: Mapping[str, Any]) -> 
     )
 
 
-def _fast_items(records: Iterable[Any], stamp: Stamp) -> list[Upsert] | None:
-    """The upserts, or None unless every record certainly holds."""
+def _fast_items(records: Iterable[Any], stamp: Stamp, doubtful: int) -> list[Upsert] | None:
+    """The upserts, or None unless every record certainly holds: a look that finds `doubtful` or worse is not enough."""
     org_id, request_id, received_at = stamp
     upserts = []
     for index, record in enumerate(records):
@@ -160,7 +171,7 @@ def _fast_items(records: Iterable[Any], stamp: Stamp) -> list[Upsert] | None:
                 return None
         if attributes is not None:
             sent += 1
-            if type(attributes) is not dict or look(attributes) is SUSPICIOUS:
+            if type(attributes) is not dict or look(attributes) >= doubtful:
                 return None
             text = orjson.dumps(attributes).decode()
         if sent != len(record):
@@ -169,8 +180,8 @@ def _fast_items(records: Iterable[Any], stamp: Stamp) -> list[Upsert] | None:
     return upserts
 
 
-def _fast_users(records: Iterable[Any], stamp: Stamp) -> list[Upsert] | None:
-    """The upserts, or None unless every record certainly holds."""
+def _fast_users(records: Iterable[Any], stamp: Stamp, doubtful: int) -> list[Upsert] | None:
+    """The upserts, or None unless every record certainly holds: a look that finds `doubtful` or worse is not enough."""
     org_id, request_id, received_at = stamp
     upserts = []
     for index, record in enumerate(records):
@@ -198,7 +209,7 @@ def _fast_users(records: Iterable[Any], stamp: Stamp) -> list[Upsert] | None:
                 return None
         if attributes is not None:
             sent += 1
-            if type(attributes) is not dict or look(attributes) is SUSPICIOUS:
+            if type(attributes) is not dict or look(attributes) >= doubtful:
                 return None
             text = orjson.dumps(attributes).decode()
         if sent != len(record):
@@ -272,7 +283,7 @@ _CHECKS: Final[dict[Kind, dict[str, _Check]]] = {
     "items": {"item_id": _id, "item_type": _item_type, "status": _status, "attributes": _attributes},
     "users": {"user_id": _id, "created_at": _created_at, "status": _status, "attributes": _attributes},
 }
-_FAST: Final[dict[Kind, Callable[[Iterable[Any], Stamp], list[Upsert] | None]]] = {
+_FAST: Final[dict[Kind, Callable[[Iterable[Any], Stamp, int], list[Upsert] | None]]] = {
     "items": _fast_items,
     "users": _fast_users,
 }

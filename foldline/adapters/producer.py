@@ -99,7 +99,8 @@ class KafkaLog:
         self._on_failure = on_failure
         self._encode = {kind: UpsertCodec(kind, registry).encode for kind in KINDS}
         self._names = {kind: settings.topic_prefix + topic for kind, topic in UPSERTS_TOPIC.items()}
-        self._topics: asyncio.Task[dict[str, TopicState]] | None = None
+        self._described: dict[str, TopicState] | None = None
+        self._describing: asyncio.Task[dict[str, TopicState]] | None = None
         self._producer = self._new_producer()
         self._fatal = False
         self._messages = self._bytes = 0
@@ -142,7 +143,7 @@ class KafkaLog:
         if not on_time:
             raise NotAppended("Kafka did not acknowledge in time", may_appear=True)
         if reports.error is not None:
-            self._topics = None
+            self._described = None
             self._on_failure(reports.error, len(values))
             raise NotAppended(f"Kafka did not acknowledge: {reports.error.str()}", may_appear=True)
         return Appended(topic_id, reports.ends())
@@ -177,18 +178,21 @@ class KafkaLog:
             raise NotAppended("the gateway's queue to Kafka is full; nothing of this request was queued", may_appear=False)
 
     async def _topic(self, name: str) -> TopicState:
-        if self._topics is None or (self._topics.done() and self._topics.exception() is not None):
+        if self._described is not None:
+            return self._described[name]
+        if self._describing is None or self._describing.done():
             admin = admin_client(self._settings)
             described = asyncio.to_thread(describe_topics, admin, list(self._names.values()))
-            self._topics = asyncio.create_task(described)
+            self._describing = asyncio.create_task(described)
         try:
             timeout = self._settings.delivery_timeout_seconds
-            return (await asyncio.wait_for(asyncio.shield(self._topics), timeout))[name]
+            self._described = await asyncio.wait_for(asyncio.shield(self._describing), timeout)
         except KafkaException as error:
             raise NotAppended(str(unreachable(self._settings, error)), may_appear=False) from error
         except TimeoutError as error:
             message = f"Kafka at {self._settings.kafka_bootstrap} does not answer"
             raise NotAppended(message, may_appear=False) from error
+        return self._described[name]
 
     def _poll_soon(self) -> None:
         """Reports are awaited: polls often from now on."""
@@ -208,7 +212,7 @@ class KafkaLog:
 
     def _replace_producer(self) -> None:
         old, self._producer = self._producer, self._new_producer()
-        self._fatal, self._topics = False, None
+        self._fatal, self._described = False, None
         old.purge()
         old.poll(0)
 

@@ -29,8 +29,10 @@ NEVER_LONGER_MIN = 0.01
 PARSEABLE_DEPTH = 512
 
 # What a look at a parsed value says of it, from nothing to do to the most.
-PLAIN, NORMALISE, SUSPICIOUS = 0, 1, 2
+PLAIN, NORMALISE, ZERO, SUSPICIOUS = 0, 1, 2, 3
 
+_ZEROS = b"0" * 100
+_TINY = re.compile(rb"[0-9.][eE]-0*[1-9][0-9]{2}")
 _BRACKETS = re.compile(rb'"(?:[^"\\]+|\\.)*+"?|[\[{\]}]', re.DOTALL)
 _BAD_CHARACTER = re.compile("[\x00\ud800-\udfff]")
 
@@ -63,8 +65,9 @@ def parse(text: bytes) -> tuple[Any, bool]:
 
 
 def look(value: Any, depth: int = 1) -> int:
-    """PLAIN, NORMALISE (to be written anew, perhaps by rule 5) or SUSPICIOUS (rules 1 to 3 may not hold), for a parsed
-    object or array. What is PLAIN never takes more bytes as compact JSON than its text has.
+    """What a parsed object or array is: PLAIN; NORMALISE (to be written anew, perhaps by rule 5); ZERO (SUSPICIOUS where a
+    literal of the text `may_have_vanished`, else NORMALISE); or SUSPICIOUS (rules 1 to 3 may not hold). What is PLAIN never
+    takes more bytes as compact JSON than its text has.
 
     U+0000 is not looked for: test the raw text for its escape.
     """
@@ -78,8 +81,10 @@ def look(value: Any, depth: int = 1) -> int:
         if kind is float:
             size = abs(member)
             if size < DOUBLE_MIN or size >= 2.0**63:
-                return SUSPICIOUS
-            if size < NEVER_LONGER_MIN or member.is_integer():
+                if size:
+                    return SUSPICIOUS
+                found = ZERO
+            elif found is PLAIN and (size < NEVER_LONGER_MIN or member.is_integer()):
                 found = NORMALISE
         elif kind is int:
             if not INTEGER_MIN <= member <= INTEGER_MAX:
@@ -95,6 +100,17 @@ def look(value: Any, depth: int = 1) -> int:
     return found
 
 
+def may_have_vanished(text: bytes) -> bool:
+    """Whether the text may have a number that is not 0 and that a double makes 0: one below 1e-323 in magnitude.
+
+    Such a literal has a negative exponent of three digits, or hundreds of zeros. A quick look comes first: it finds nearly
+    all texts that have neither.
+    """
+    if b"e-" not in text and b"E-" not in text and _ZEROS not in text:
+        return False
+    return _ZEROS in text or _TINY.search(text) is not None
+
+
 def attributes_of(text: str) -> tuple[dict[str, Any], int] | Rejection:
     """The attributes that an event carries, normalised, and a bound of their size in bytes as compact JSON."""
     raw = text.encode("utf-8", "surrogatepass")
@@ -103,6 +119,8 @@ def attributes_of(text: str) -> tuple[dict[str, Any], int] | Rejection:
         if type(value) is not dict:
             return Rejection("invalid_type", "attributes", "attributes must be a JSON object")
         found = SUSPICIOUS if exact or b"\\u0000" in raw else look(value)
+        if found is ZERO:
+            found = SUSPICIOUS if may_have_vanished(raw) else NORMALISE
         if found is PLAIN:
             return value, len(raw)
         if found is SUSPICIOUS:
