@@ -56,7 +56,8 @@ class Settings(BaseSettings):
     session_timeout_seconds: PositiveSeconds = 10.0
     batch_records: PositiveInt = 10_000
     batch_bytes: PositiveInt = 16 * 1024 * 1024
-    cache_bytes: PositiveInt = 48 * 1024 * 1024
+    cache_bytes: PositiveInt = 128 * 1024 * 1024
+    pending_bytes: PositiveInt = 32 * 1024 * 1024
     transaction_timeout_seconds: PositiveSeconds = 15.0
     retry_seconds: PositiveSeconds = 1.0
 

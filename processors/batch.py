@@ -6,13 +6,14 @@ Three steps: find out which states are needed, load them, fold. What cannot be f
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import orjson
 
 from foldline.adapters.codec import Registry, UpsertCodec
 from foldline.adapters.consumer import Record, digest
 from foldline.domain.fold import FOLD, key_fault
+from foldline.domain.keys import split_key
 from foldline.domain.records import KINDS, Kind, Rejection, State, Upsert
 from processors.cache import StateCache
 from projections.state import Commit, DeadLetter, Move, Partition, Row, StateStore
@@ -20,6 +21,9 @@ from projections.state import Commit, DeadLetter, Move, Partition, Row, StateSto
 # How many ids go into one load.
 LOAD_IDS = 2000
 LETTER_TEXT_CHARACTERS = 500
+
+
+Item = TypeVar("Item")
 
 
 class Stretch(NamedTuple):
@@ -34,7 +38,7 @@ class Batch(NamedTuple):
 
     stretches: Mapping[Partition, Stretch]
     commit: Commit
-    dirty: Mapping[Kind, Mapping[bytes, State]]
+    dirty: Mapping[Partition, Mapping[bytes, State]]
 
 
 class BatchFolder:
@@ -45,103 +49,83 @@ class BatchFolder:
         self._store = store
         self._partitions = partitions
         self._codecs = {kind: UpsertCodec(kind, registry) for kind in KINDS}
-        self._caches = {kind: StateCache(cache_bytes // len(KINDS)) for kind in KINDS}
+        self._cache = StateCache(cache_bytes)
 
     def forget(self) -> None:
         """Drops every state: what comes next is loaded from the table."""
-        for cache in self._caches.values():
-            cache.clear()
+        self._cache.clear()
 
     def fold(
         self,
         stretches: Mapping[Partition, Stretch],
-        uncommitted: Mapping[Kind, Mapping[bytes, State]],
+        uncommitted: Mapping[Partition, Mapping[bytes, State]],
         refused: str | None = None,
     ) -> Batch:
         """Folds on top of the table and of `uncommitted`, the states of a batch whose commit is still under way.
 
         With `refused`, the database's word on the data of this one record, it becomes a dead letter instead.
         """
-        dirty: dict[Kind, dict[bytes, State]] = {kind: {} for kind in KINDS}
+        dirty: dict[Partition, dict[bytes, State]] = {}
+        rows: dict[Partition, list[Row]] = {}
         letters: list[DeadLetter] = []
-        for (kind, partition), stretch in stretches.items():
-            events = self._decoded(kind, partition, stretch.records, uncommitted.get(kind, {}))
-            if refused is not None:
-                events = [(record, Rejection("refused", "", refused), event) for record, _, event in events]
-            self._fold_partition(kind, partition, events, dirty[kind], letters)
-        rows = {
-            kind: [Row(key, state, orjson.dumps(state.attributes).decode()) for key, state in states.items()]
-            for kind, states in dirty.items()
-            if states
-        }
-        for cache in self._caches.values():
-            cache.evict()
+        for partition, stretch in stretches.items():
+            keys = [record.key() for record in stretch.records]
+            self._load(partition, keys, uncommitted.get(partition, {}))
+            dirty[partition] = self._fold_stretch(partition, keys, stretch.records, letters, refused)
+        for partition, states in dirty.items():
+            rows[partition] = [Row(key, state, orjson.dumps(state.attributes).decode()) for key, state in states.items()]
+            for key, state in states.items():
+                self._cache.put(partition[0], key, state)
+        self._cache.evict()
         return Batch(stretches, Commit(_moves(stretches), rows, letters), dirty)
 
-    def _decoded(
-        self, kind: Kind, partition: int, records: Sequence[Record], uncommitted: Mapping[bytes, State]
-    ) -> list[tuple[Record, Upsert | Rejection, Upsert | None]]:
-        """Each record with its event or why there is none, and what was decoded of it; afterwards the states are there."""
-        decode, cache = self._codecs[kind].decode, self._caches[kind]
-        states = cache.states
-        missing: dict[bytes, tuple[str, str]] = {}
-        decoded: list[tuple[Record, Upsert | Rejection, Upsert | None]] = []
-        for record in records:
-            event = decode(record.value())
-            if type(event) is Rejection:
-                decoded.append((record, event, None))
-                continue
-            assert type(event) is Upsert
-            key = record.key()
+    def _load(self, partition: Partition, keys: Iterable[bytes | None], uncommitted: Mapping[bytes, State]) -> None:
+        kind = partition[0]
+        ids: dict[tuple[str, str], bytes] = {}
+        for key in set(keys).difference(self._cache.states[kind]):
             if key is None:
-                decoded.append((record, Rejection("wrong_key", "", "the record has no key"), event))
                 continue
-            state = states.get(key)
-            if state is None and key in uncommitted:
-                state = uncommitted[key]
-                cache.put(key, state)
-            if state is not None:
-                holds = state.entity_id == event.entity_id and state.org_id == event.org_id and state.partition == partition
-            else:
-                holds = key in missing and missing[key] == (event.org_id, event.entity_id)
-            if not holds:
-                fault = key_fault(kind, key, event, partition, self._partitions)
-                if fault is not None:
-                    decoded.append((record, fault, event))
-                    continue
-                missing[key] = (event.org_id, event.entity_id)
-            decoded.append((record, event, event))
-        self._load(kind, missing)
-        return decoded
-
-    def _load(self, kind: Kind, missing: Mapping[bytes, tuple[str, str]]) -> None:
-        keys = {pair: key for key, pair in missing.items()}
-        for pairs in _chunks(list(keys), LOAD_IDS):
+            if key in uncommitted:
+                self._cache.put(kind, key, uncommitted[key])
+            elif (pair := split_key(key)) is not None:
+                ids[pair] = key
+        for pairs in batched(list(ids), LOAD_IDS):
             for state in self._store.load(kind, pairs):
-                self._caches[kind].put(keys[state.org_id, state.entity_id], state)
+                self._cache.put(kind, ids[state.org_id, state.entity_id], state)
 
-    def _fold_partition(
+    def _fold_stretch(
         self,
-        kind: Kind,
-        partition: int,
-        events: Iterable[tuple[Record, Upsert | Rejection, Upsert | None]],
-        dirty: dict[bytes, State],
+        partition: Partition,
+        keys: Iterable[bytes | None],
+        records: Iterable[Record],
         letters: list[DeadLetter],
-    ) -> None:
-        fold, cache = FOLD[kind], self._caches[kind]
-        states, put = cache.states, cache.put
-        for record, event, decoded in events:
-            if type(event) is Upsert:
-                key = record.key()
-                assert key is not None
-                after = fold(states.get(key), event, partition, record.offset())
-                if type(after) is State:
-                    put(key, after)
-                    dirty[key] = after
+        refused: str | None,
+    ) -> dict[bytes, State]:
+        kind, number = partition
+        decode, fold, states = self._codecs[kind].decode, FOLD[kind], self._cache.states[kind]
+        dirty: dict[bytes, State] = {}
+        for key, record in zip(keys, records, strict=True):
+            event = decode(record.value())
+            if type(event) is not Upsert:
+                letters.append(_letter(kind, record, event, None))  # type: ignore[arg-type]
+                continue
+            state = dirty.get(key) or states.get(key)  # type: ignore[arg-type]
+            if (
+                state is None
+                or state.entity_id != event.entity_id
+                or state.org_id != event.org_id
+                or state.partition != number
+            ):
+                fault = key_fault(kind, key, event, number, self._partitions)
+                if fault is not None:
+                    letters.append(_letter(kind, record, fault, event))
                     continue
-                event = after  # type: ignore[assignment]
-            assert type(event) is Rejection
-            letters.append(_letter(kind, record, event, decoded))
+            after = fold(state, event, number, record.offset()) if refused is None else Rejection("refused", "", refused)
+            if type(after) is State:
+                dirty[key] = after  # type: ignore[index]
+            else:
+                letters.append(_letter(kind, record, after, event))  # type: ignore[arg-type]
+        return dirty
 
 
 def _moves(stretches: Mapping[Partition, Stretch]) -> dict[Partition, Move]:
@@ -170,10 +154,11 @@ def _letter(kind: Kind, record: Record, rejection: Rejection, event: Upsert | No
     )
 
 
+def batched(items: Sequence[Item], size: int) -> Iterable[Sequence[Item]]:
+    """The items in order, at most `size` at a time."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
 def _text(text: str) -> str:
     """What PostgreSQL takes as text, and not too long: strangers write to the log too."""
     return text.replace("\x00", "\ufffd")[:LETTER_TEXT_CHARACTERS]
-
-
-def _chunks(pairs: list[tuple[str, str]], size: int) -> Iterable[list[tuple[str, str]]]:
-    return (pairs[start : start + size] for start in range(0, len(pairs), size))

@@ -16,14 +16,15 @@ import orjson
 
 from foldline.adapters.consumer import LogReader
 from foldline.domain.errors import Conflict, FoldlineError, Unreachable
-from foldline.domain.keys import message_key
-from processors.batch import Batch
+from foldline.domain.keys import message_key, split_key
+from processors.batch import LOAD_IDS, Batch, batched
 from projections.state import DeadLetter, Partition, Row, StateStore
 from projections.topics import Publication, StateTopics
 
 # How many records of the log one step of a recovery goes over.
 RECOVERY_RECORDS = 5000
-ROW_BYTES = 300
+# What a row weighs in memory beside its attributes, which are there as an object and as text.
+ROW_BYTES = 800
 
 
 class Publisher:
@@ -127,9 +128,7 @@ class Publisher:
                 if move.start != end:
                     raise Conflict(f"{partition} is published to {end}, the next batch begins at {move.start}")
                 end = move.end
-                rows.update(
-                    (row.key, row) for row in batch.commit.rows.get(partition[0], ()) if row.state.partition == partition[1]
-                )
+                rows.update((row.key, row) for row in batch.commit.rows.get(partition, ()))
                 letters += [letter for letter in batch.commit.letters if (letter.kind, letter.partition) == partition]
             if end > start:
                 publications[partition] = Publication(list(rows.values()), letters)
@@ -156,15 +155,9 @@ class Publisher:
 
     def _rows_of(self, partition: Partition, start: int, end: int) -> list[Row]:
         kind, number = partition
-        ids: dict[tuple[str, str], None] = {}
-        for record in self._log.read(kind, number, start, end):
-            try:
-                org_id, _, entity_id = (record.key() or b"").decode().partition(":")
-            except UnicodeDecodeError:
-                continue  # such a record is a dead letter
-            if "\x00" not in org_id + entity_id:
-                ids[org_id, entity_id] = None
-        states = self._store.load(kind, list(ids))
+        keys = {record.key() for record in self._log.read(kind, number, start, end)}
+        ids = [pair for key in keys if key is not None and (pair := split_key(key)) is not None]
+        states = [state for pairs in batched(ids, LOAD_IDS) for state in self._store.load(kind, pairs)]
         return [
             Row(message_key(state.org_id, state.entity_id), state, orjson.dumps(state.attributes).decode())
             for state in states
@@ -172,4 +165,4 @@ class Publisher:
 
 
 def _size(batch: Batch) -> int:
-    return sum(len(row.attributes) + ROW_BYTES for rows in batch.commit.rows.values() for row in rows)
+    return sum(6 * len(row.attributes) + ROW_BYTES for rows in batch.commit.rows.values() for row in rows)

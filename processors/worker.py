@@ -47,7 +47,7 @@ class Worker:
         self._commit_store = ports.store("foldline process: commit")
         self._folder = BatchFolder(self._store, ports.registry, settings.partitions, settings.cache_bytes)
         self._publisher = Publisher(
-            ports.store("foldline process: publish"), ports.topics(), ports.log, pending_bytes=2 * settings.batch_bytes
+            ports.store("foldline process: publish"), ports.topics(), ports.log, pending_bytes=settings.pending_bytes
         )
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="committer")
         self._inflight: tuple[Future[None], Batch] | None = None
@@ -104,17 +104,25 @@ class Worker:
         accepted: dict[Partition, list[Record]] = {}
         before = dict(self._next)
         back: dict[tuple[str, int], int] = {}
-        for record in records:
-            topic, number, offset = record.topic(), record.partition(), record.offset()
+        for (topic, number), delivered in _by_partition(records).items():
             partition = (self._kinds[topic], number)
             expected = self._next.get(partition)
-            if expected is None or offset < expected or (topic, number) in back:
+            if expected is None:
                 continue
-            if offset > expected and self._asked_again.get(partition) != expected:
-                self._asked_again[partition] = back[topic, number] = expected
-                continue
-            self._next[partition] = offset + 1
-            accepted.setdefault(partition, []).append(record)
+            stretch: list[Record] = []
+            for record in delivered:
+                offset = record.offset()
+                if offset != expected:
+                    if offset < expected:
+                        continue
+                    if self._asked_again.get(partition) != expected:
+                        self._asked_again[partition] = back[topic, number] = expected
+                        break
+                expected = offset + 1
+                stretch.append(record)
+            self._next[partition] = expected
+            if stretch:
+                accepted[partition] = stretch
         stretches = {partition: Stretch(before[partition], stretch) for partition, stretch in accepted.items()}
         return stretches, back
 
@@ -147,6 +155,13 @@ class Worker:
     def _commit(self, batch: Batch) -> None:
         self._commit_store.commit(batch.commit)
         self._publisher.submit(batch)
+
+
+def _by_partition(records: Sequence[Record]) -> dict[tuple[str, int], list[Record]]:
+    grouped: dict[tuple[str, int], list[Record]] = {}
+    for record in records:
+        grouped.setdefault((record.topic(), record.partition()), []).append(record)
+    return grouped
 
 
 def _halves(stretches: Mapping[Partition, Stretch]) -> list[dict[Partition, Stretch]]:

@@ -67,7 +67,7 @@ class Commit(NamedTuple):
     """A batch of one or more partitions, folded."""
 
     moves: Mapping[Partition, Move]
-    rows: Mapping[Kind, Sequence[Row]]
+    rows: Mapping[Partition, Sequence[Row]]
     letters: Sequence[DeadLetter]
 
 

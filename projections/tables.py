@@ -63,15 +63,17 @@ class PostgresStateStore:
         try:
             with translated():
                 self._connection.execute("BEGIN")
-                for kind in KINDS:
-                    if commit.rows.get(kind):
-                        with self._connection.cursor().copy(self._sql[f"copy_{kind}"].encode()) as copy:
-                            copy.write(copy_text(commit.rows[kind]).encode())
+                kinds = [kind for kind in KINDS if any(rows for (k, _), rows in commit.rows.items() if k == kind)]
+                for kind in kinds:
+                    with self._connection.cursor().copy(self._sql[f"copy_{kind}"].encode()) as copy:
+                        for (row_kind, _), rows in commit.rows.items():
+                            if row_kind == kind:
+                                copy.write(copy_text(rows).encode())
                 if commit.letters:
                     with self._connection.cursor().copy(self._sql["copy_letters"].encode()) as copy:
                         for letter in commit.letters:
                             copy.write_row(letter._replace(kind=self._topics[letter.kind]))  # type: ignore[arg-type]
-                self._client.execute(*self._final(commit))
+                self._client.execute(*self._final(commit, kinds))
         except (BadData, Conflict):
             with translated():
                 self._connection.execute("ROLLBACK")
@@ -105,9 +107,9 @@ class PostgresStateStore:
     def close(self) -> None:
         self._connection.close()
 
-    def _final(self, commit: Commit) -> tuple[bytes, dict[str, Any]]:
+    def _final(self, commit: Commit, kinds: Sequence[Kind]) -> tuple[bytes, dict[str, Any]]:
         moves = commit.moves
-        statements = [self._sql["advance"], *(self._sql[f"upsert_{kind}"] for kind in KINDS if commit.rows.get(kind))]
+        statements = [self._sql["advance"], *(self._sql[f"upsert_{kind}"] for kind in kinds)]
         if commit.letters:
             statements.append(self._sql["insert_letters"])
         parameters = {

@@ -18,6 +18,15 @@ def message_key(org_id: str, entity_id: str) -> bytes:
     return f"{org_id}:{entity_id}".encode()
 
 
+def split_key(key: bytes) -> tuple[str, str] | None:
+    """The organisation and the id of a message key, or None for what cannot be one."""
+    try:
+        org_id, colon, entity_id = key.decode().partition(":")
+    except UnicodeDecodeError:
+        return None
+    return (org_id, entity_id) if colon and "\x00" not in entity_id and "\x00" not in org_id else None
+
+
 def partition_of(key: bytes, partitions: int) -> int:
     """The partition that a Java producer would choose for this key."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions

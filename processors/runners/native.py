@@ -139,7 +139,6 @@ class NativeRunner:
             "isolation.level": "read_committed",
             "session.timeout.ms": round(settings.session_timeout_seconds * 1000),
             "heartbeat.interval.ms": round(settings.session_timeout_seconds * 1000 / 5),
-            "fetch.message.max.bytes": settings.message_max_bytes,
             "queued.min.messages": 2 * settings.batch_records,
             "queued.max.messages.kbytes": max(1, settings.batch_bytes // 1024),
             "error_cb": self._disturbance,
