@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from foldline.cli.context import DataDir, settings_for
+from foldline.cli.logs import log_to_stderr
 from producers.gateway.server import serve
 
 
 def gateway(data_dir: DataDir = None) -> None:
     """Run the HTTP gateway alone until SIGTERM, which drains it."""
-    serve(settings_for(data_dir))
+    settings = settings_for(data_dir)
+    log_to_stderr()
+    serve(settings)

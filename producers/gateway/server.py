@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import socket
-import sys
-from typing import Any
 
 import structlog
 import uvicorn
@@ -28,30 +26,17 @@ _log = structlog.get_logger("foldline.gateway")
 
 def serve(settings: Settings) -> None:
     """Runs the gateway until SIGTERM or SIGINT; then finishes what it has begun. Raises `Unreachable` for a taken port."""
-    _log_as_json()
+    logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING, force=True)
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     with bound(settings.gateway_host, settings.gateway_port) as listener:
-        parts = assemble(settings)
-        config = uvicorn.Config(
-            application(parts),
-            loop="uvloop",
-            http=_Protocol,
-            ws="none",
-            lifespan="on",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            proxy_headers=False,
-            backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
-        )
+        server = Server(assemble(settings))
         host, port = listener.getsockname()[:2]
-        _log.info("gateway listens", host=host, port=port)
         # What lives as long as the process is never looked through again; the rest less often than by default.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        _Server(config, parts).run(sockets=[listener])
+        _log.info("gateway listens", host=host, port=port)
+        server.run(sockets=[listener])
         _log.info("gateway is drained")
 
 
@@ -74,10 +59,24 @@ def bound(host: str, port: int) -> socket.socket:
     return listener
 
 
-class _Server(uvicorn.Server):
-    """Draining begins with the signal: who only waits for an operation is answered at once."""
+class Server(uvicorn.Server):
+    """The server of one gateway. Draining begins with the signal: who only waits for an operation is answered at once."""
 
-    def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
+    def __init__(self, parts: Parts) -> None:
+        config = uvicorn.Config(
+            application(parts),
+            loop="uvloop",
+            http=_Protocol,
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
         super().__init__(config)
         self._parts = parts
 
@@ -96,29 +95,9 @@ class _Protocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def _log_as_json() -> None:
-    """One JSON object a line on stderr, from our own loggers and from the libraries'."""
-    shared: list[Any] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.dict_tracebacks,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
-    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-    for name, level in {"uvicorn.error": logging.WARNING, "psycopg.pool": logging.ERROR}.items():
-        logging.getLogger(name).setLevel(level)
+class _ToStructlog(logging.Handler):
+    """What libraries log, in our form: without the text of exceptions, which may quote what was sent."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
+        _log.log(record.levelno, record.getMessage().strip(), source=record.name, **({"error": error} if error else {}))
