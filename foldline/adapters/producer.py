@@ -14,10 +14,11 @@ from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from foldline.adapters.codec import UPSERTS_TOPIC, Registry, UpsertCodec
+from foldline.adapters.codec import UPSERTS_TOPIC, BundledRegistry, Registry, UpsertCodec
+from foldline.adapters.memory import MemoryLog
 from foldline.adapters.topics import TopicState, admin_client, describe_topics, unreachable
 from foldline.domain.errors import Unreachable
-from foldline.domain.keys import message_key, partition_of
+from foldline.domain.keys import message_key
 from foldline.domain.records import KINDS, Kind, Upsert
 from foldline.domain.times import format_rfc3339
 from foldline.settings import Settings
@@ -27,6 +28,7 @@ BATCH_BYTES = 1_000_000
 POLL_SECONDS = 0.001
 IDLE_POLL_SECONDS = 0.25
 PROBE_SECONDS = 2.0
+DESCRIBE_SECONDS = 5.0
 OVERHEAD_BYTES = 512  # headers, key and bookkeeping of one record in the queue
 EVENT_TYPE: dict[Kind, bytes] = {"items": b"foldline.item.upserted.v1", "users": b"foldline.user.upserted.v1"}
 EVENT_SOURCE = b"/foldline/gateway"
@@ -102,6 +104,7 @@ class KafkaLog:
         self._described: dict[str, TopicState] | None = None
         self._describing: asyncio.Task[dict[str, TopicState]] | None = None
         self._producer = self._new_producer()
+        self._replaced: list[Producer] = []
         self._fatal = False
         self._messages = self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -140,12 +143,11 @@ class KafkaLog:
         finally:
             self._messages -= len(values)
             self._bytes -= size
-        if not on_time:
-            raise NotAppended("Kafka did not acknowledge in time", may_appear=True)
-        if reports.error is not None:
+        error = reports.error if on_time else KafkaError(KafkaError._TIMED_OUT)
+        if error is not None:
             self._described = None
-            self._on_failure(reports.error, len(values))
-            raise NotAppended(f"Kafka did not acknowledge: {reports.error.str()}", may_appear=True)
+            self._on_failure(error, len(values))
+            raise NotAppended(f"Kafka did not acknowledge in time: {error.str()}", may_appear=True)
         return Appended(topic_id, reports.ends())
 
     async def check(self) -> None:
@@ -182,7 +184,7 @@ class KafkaLog:
             return self._described[name]
         if self._describing is None or self._describing.done():
             admin = admin_client(self._settings)
-            described = asyncio.to_thread(describe_topics, admin, list(self._names.values()))
+            described = asyncio.to_thread(describe_topics, admin, list(self._names.values()), DESCRIBE_SECONDS)
             self._describing = asyncio.create_task(described)
         try:
             timeout = self._settings.delivery_timeout_seconds
@@ -206,6 +208,9 @@ class KafkaLog:
 
     def _poll(self) -> None:
         self._producer.poll(0)
+        for old in self._replaced:
+            old.poll(0)
+        self._replaced = [old for old in self._replaced if len(old)]
         if self._fatal:
             self._replace_producer()
         self._schedule(POLL_SECONDS if self._messages else IDLE_POLL_SECONDS)
@@ -214,7 +219,7 @@ class KafkaLog:
         old, self._producer = self._producer, self._new_producer()
         self._fatal, self._described = False, None
         old.purge()
-        old.poll(0)
+        self._replaced.append(old)
 
     def _noticed(self, error: KafkaError) -> None:
         self._fatal = self._fatal or error.fatal()
@@ -288,20 +293,13 @@ class _Reports:
         return tuple(PartitionEnd(partition, *end) for partition, end in sorted(self._ends.items()))
 
 
-class Record(NamedTuple):
-    """A record of the in-memory log."""
+class MemoryAppender:
+    """`Log` on a `MemoryLog`. `away` makes it unreachable; `headers` are kept by kind, partition and offset."""
 
-    key: bytes
-    value: bytes
-    headers: list[Header]
-
-
-class MemoryLog:
-    """`Log` in memory, for one process: durable is what is in `partitions`. `away` makes it unreachable."""
-
-    def __init__(self, registry: Registry, partitions: int = 4) -> None:
-        self._encode = {kind: UpsertCodec(kind, registry).encode for kind in KINDS}
-        self.partitions: dict[Kind, list[list[Record]]] = {kind: [[] for _ in range(partitions)] for kind in KINDS}
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+        self._encode = {kind: UpsertCodec(kind, BundledRegistry()).encode for kind in KINDS}
+        self.headers: dict[tuple[Kind, int, int], list[Header]] = {}
         self.away = False
 
     async def open(self) -> None:
@@ -311,16 +309,16 @@ class MemoryLog:
         if self.away:
             raise NotAppended("the log is away", may_appear=False)
         common = headers_of(kind, events[0], traceparent)
-        partitions = self.partitions[kind]
         ends: dict[int, PartitionEnd] = {}
         for event in events:
             key = message_key(event.org_id, event.entity_id)
-            number = partition_of(key, len(partitions))
+            record = self._log.append_raw(kind, key, self._encode[kind](event))
+            partition, offset = record.partition(), record.offset()
+            records = ends[partition].records + 1 if partition in ends else 1
+            ends[partition] = PartitionEnd(partition, records, offset)
             own = [("ce_id", event.event_id.encode()), ("ce_subject", event.entity_id.encode())]
-            partitions[number].append(Record(key, self._encode[kind](event), [*common, *own]))
-            records = ends[number].records + 1 if number in ends else 1
-            ends[number] = PartitionEnd(number, records, len(partitions[number]) - 1)
-        return Appended(f"memory-{kind}", tuple(ends[number] for number in sorted(ends)))
+            self.headers[kind, partition, offset] = [*common, *own]
+        return Appended(self._log.topic_id(kind), tuple(ends[partition] for partition in sorted(ends)))
 
     async def check(self) -> None:
         if self.away:

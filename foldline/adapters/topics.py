@@ -79,9 +79,9 @@ def ensure_topics(settings: Settings) -> None:
                 raise FoldlineError(f"topic {name} has {key}={actual[name][key].value}, it must be {value}: alter the topic")
 
 
-def describe_topics(admin: AdminClient, names: list[str]) -> dict[str, TopicState]:
+def describe_topics(admin: AdminClient, names: list[str], timeout_seconds: float = TIMEOUT_SECONDS) -> dict[str, TopicState]:
     """Ids and partitions of topics. Raises `KafkaException` for one that does not exist."""
-    described = admin.describe_topics(TopicCollection(names), request_timeout=TIMEOUT_SECONDS)
+    described = admin.describe_topics(TopicCollection(names), request_timeout=timeout_seconds)
     return {
         name: TopicState(str(topic.topic_id), len(topic.partitions))
         for name, topic in ((name, future.result()) for name, future in described.items())
