@@ -143,11 +143,11 @@ class KafkaLog:
         finally:
             self._messages -= len(values)
             self._bytes -= size
-        error = reports.error if on_time else KafkaError(KafkaError._TIMED_OUT)
-        if error is not None:
+        failure = reports.error if on_time else KafkaError(KafkaError._TIMED_OUT)
+        if failure is not None:
             self._described = None
-            self._on_failure(error, len(values))
-            raise NotAppended(f"Kafka did not acknowledge in time: {error.str()}", may_appear=True)
+            self._on_failure(failure, len(values))
+            raise NotAppended(f"Kafka did not acknowledge in time: {failure.str()}", may_appear=True)
         return Appended(topic_id, reports.ends())
 
     async def check(self) -> None:

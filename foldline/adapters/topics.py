@@ -7,9 +7,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
 
 from foldline.adapters.codec import STATE_TOPIC, UPSERTS_TOPIC
@@ -18,6 +19,7 @@ from foldline.settings import Settings
 
 DEAD_LETTERS_TOPIC = "upserts.dead-letters.v1"
 TIMEOUT_SECONDS = 15.0
+KNOWN_POLL_SECONDS = 0.1
 
 
 class TopicState(NamedTuple):
@@ -63,7 +65,7 @@ def ensure_topics(settings: Settings) -> None:
         if missing:
             for made in admin.create_topics(missing, operation_timeout=TIMEOUT_SECONDS).values():
                 made.result()
-        described = describe_topics(admin, list(wanted))
+        described = _described_when_known(admin, list(wanted))
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in wanted]
         actual = {resource.name: future.result() for resource, future in admin.describe_configs(resources).items()}
     except KafkaException as error:
@@ -77,6 +79,18 @@ def ensure_topics(settings: Settings) -> None:
         for key, value in config.items():
             if actual[name][key].value != value:
                 raise FoldlineError(f"topic {name} has {key}={actual[name][key].value}, it must be {value}: alter the topic")
+
+
+def _described_when_known(admin: AdminClient, names: list[str]) -> dict[str, TopicState]:
+    """A topic that has just been made is not at once known to the broker that is asked."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while True:
+        try:
+            return describe_topics(admin, names)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART or time.monotonic() > deadline:
+                raise
+        time.sleep(KNOWN_POLL_SECONDS)
 
 
 def describe_topics(admin: AdminClient, names: list[str], timeout_seconds: float = TIMEOUT_SECONDS) -> dict[str, TopicState]:
