@@ -57,7 +57,7 @@ class RecordRoute(APIRoute):
         return match, child
 
 
-async def known_parameters(request: Request) -> None:
+async def known_parameters(request: Request, _: Admitted) -> None:
     """Dependency: a parameter that does not exist is an error. Passed over, a misspelt filter would widen a listing."""
     known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
     errors = [
