@@ -91,7 +91,8 @@ class BatchFolder:
                 ids[pair] = key
         for pairs in batched(list(ids), LOAD_IDS):
             for state in self._store.load(kind, pairs):
-                self._cache.put(kind, ids[state.org_id, state.entity_id], state)
+                if state.partition == partition[1]:  # else a stray record has the key; the state may be changing elsewhere
+                    self._cache.put(kind, ids[state.org_id, state.entity_id], state)
 
     def _fold_stretch(
         self,

@@ -161,6 +161,7 @@ class Publisher:
         return [
             Row(message_key(state.org_id, state.entity_id), state, orjson.dumps(state.attributes).decode())
             for state in states
+            if state.partition == number  # else a dead letter of this partition has the key of another one's record
         ]
 
 
