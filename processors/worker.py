@@ -1,7 +1,7 @@
 """A worker: the partitions that it was assigned, folded batch by batch, exactly once, whoever delivers the records.
 
-1. A record below the position is folded already and skipped. A hole above it is asked for again; where the log itself has
-   nothing there, it is passed.
+1. A record below the position is folded already and skipped. A hole above it is looked up in the log: what lies there is
+   asked for again, however often; where the log itself has nothing, the hole is passed.
 2. While batch n commits, n + 1 is decoded and folded on top of n's states; it is committed after n.
 3. What the database refuses as data is bisected down to one dead letter.
 4. Every other failure (a lost race, a commit in doubt, a server away) ends the worker: everything in memory is dropped, and
@@ -52,7 +52,6 @@ class Worker:
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="committer")
         self._inflight: tuple[Future[None], Batch] | None = None
         self._next: dict[Partition, int] = {}
-        self._asked_again: dict[Partition, int] = {}
 
     def begin(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Takes partitions on, by topic and number, and returns the offset from which each is to be delivered.
@@ -115,8 +114,8 @@ class Worker:
                 if offset != expected:
                     if offset < expected:
                         continue
-                    if self._asked_again.get(partition) != expected:
-                        self._asked_again[partition] = back[topic, number] = expected
+                    if next(self._ports.log.read(*partition, expected, offset), None) is not None:
+                        back[topic, number] = expected
                         break
                 expected = offset + 1
                 stretch.append(record)
