@@ -55,6 +55,17 @@ class Organisation(NamedTuple):
     def state(self, kind: str, entity_id: str, **parameters: str) -> httpx.Response:
         return self.client.get(path_of(kind, entity_id), params={"include_deleted": "true"} | parameters)
 
+    def listing(self, kind: str, **parameters: str) -> list[Json]:
+        """Every record that a listing shows, page by page."""
+        found: list[Json] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = data(self.client.get(f"/v1/{kind}", params=parameters | ({"cursor": cursor} if cursor else {})))
+            assert len(page[kind]) <= int(parameters.get("limit", 100))
+            found += page[kind]
+            cursor = page["next_cursor"]
+        return found
+
 
 def data(answer: httpx.Response) -> Json:
     body = answer.json()

@@ -160,7 +160,7 @@ def test_random_upserts_across_a_restart(stack: Stack, org: Organisation) -> Non
             ({}, {"active", "inactive"}),
             ({"status": "deleted"}, {"deleted"}),
         ):
-            listed = listing(org, kind, {"limit": "7"} | parameters)
+            listed = [state[ID[kind]] for state in org.listing(kind, limit="7", **parameters)]
             wanted = [i for (k, i), state in model.states.items() if k == kind and state["status"] in statuses]
             assert sorted(listed) == sorted(wanted)
         for state in data(org.client.get(f"/v1/{kind}", params={"ids": AWKWARD_IDS, "include_deleted": "true"}))[kind]:
@@ -177,17 +177,6 @@ def test_random_upserts_across_a_restart(stack: Stack, org: Organisation) -> Non
     assert len({dict(message.headers())["ce_id"] for message, _ in events}) == len(events)
     letters = stack.sql("SELECT count(*) FROM foldline_control.dead_letters WHERE org_id = %s", org.org_id)
     assert letters == [(rejected,)]
-
-
-def listing(org: Organisation, kind: str, parameters: dict[str, str]) -> list[str]:
-    found: list[str] = []
-    cursor: str | None = ""
-    while cursor is not None:
-        page = data(org.client.get(f"/v1/{kind}", params=parameters | ({"cursor": cursor} if cursor else {})))
-        assert len(page[kind]) <= 7
-        found += [state[ID[kind]] for state in page[kind]]
-        cursor = page["next_cursor"]
-    return found
 
 
 def test_what_the_fold_rejects_is_named_and_kept(stack: Stack, org: Organisation) -> None:
