@@ -73,9 +73,10 @@ class BatchFolder:
             self._load(partition, keys, uncommitted.get(partition, {}))
             dirty[partition] = self._fold_stretch(partition, keys, stretch.records, letters, refused)
         for partition, states in dirty.items():
-            rows[partition] = [Row(key, state, orjson.dumps(state.attributes).decode()) for key, state in states.items()]
-            for key, state in states.items():
-                self._cache.put(partition[0], key, state)
+            rows[partition] = [
+                Row._make((key, state, orjson.dumps(state.attributes).decode())) for key, state in states.items()
+            ]
+            self._cache.update(partition[0], states)
         self._cache.evict()
         return Batch(stretches, Commit(_moves(stretches), rows, letters), dirty)
 

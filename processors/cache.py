@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from foldline.domain.records import KINDS, Kind, State
 
 # What a state weighs in memory beside its attributes, and how much more than its JSON text an object of Python takes.
@@ -20,13 +22,19 @@ class StateCache:
 
     def put(self, kind: Kind, key: bytes, state: State) -> None:
         """Keeps a state as the one most recently folded."""
-        states = self.states[kind]
-        old = states.pop(key, None)
-        if old is None:
-            self._weights[kind] += STATE_BYTES + BYTES_PER_JSON_BYTE * state.attributes_bound
-        else:
-            self._weights[kind] += BYTES_PER_JSON_BYTE * (state.attributes_bound - old.attributes_bound)
-        states[key] = state
+        self.update(kind, {key: state})
+
+    def update(self, kind: Kind, folded: Mapping[bytes, State]) -> None:
+        """Keeps states as the ones most recently folded."""
+        states, weight = self.states[kind], self._weights[kind]
+        for key, state in folded.items():
+            old = states.pop(key, None)
+            if old is None:
+                weight += STATE_BYTES + BYTES_PER_JSON_BYTE * state.attributes_bound
+            else:
+                weight += BYTES_PER_JSON_BYTE * (state.attributes_bound - old.attributes_bound)
+            states[key] = state
+        self._weights[kind] = weight
 
     def evict(self) -> None:
         """Lets go of the states least recently folded, of the kind that weighs more, until the rest is within the limit."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
+from operator import itemgetter
 from typing import Any, Protocol
 
 import fastavro
@@ -53,6 +54,8 @@ class UpsertCodec:
         self._registry = registry
         self._id_field, self._detail_field = ID_FIELD[kind], DETAIL_FIELD[kind]
         self._schema = _parsed(schemas.latest(topic).definition)
+        names = ("org_id", self._id_field, self._detail_field, *Upsert._fields[3:])
+        self._fields: Callable[[Any], tuple[Any, ...]] = itemgetter(*names)
         self._schema_pairs: dict[bytes, tuple[Any, Any]] = {}
         self.encode = upsert_encoder(kind, _prefix(registry.id_of(topic)))
         """The value of an upsert, under the newest schema."""
@@ -84,16 +87,7 @@ class UpsertCodec:
                 return Rejection("undecodable", "", "bytes are left after the Avro body")
             if not -(2**31) <= record["record_index"] < 2**31:  # the reader does not look
                 return Rejection("undecodable", "record_index", "record_index is not an Avro int: it has more than 32 bits")
-            return Upsert(
-                record["org_id"],
-                record[self._id_field],
-                record[self._detail_field],
-                record["status"],
-                record["attributes"],
-                record["received_at"],
-                record["request_id"],
-                record["record_index"],
-            )
+            return Upsert._make(self._fields(record))
         except Exception as error:  # whatever bytes of a stranger do to the reader, it is this record's fault
             return Rejection(
                 "undecodable", "", f"the value is not Avro of its schema: {type(error).__name__}: {error}"[:500]
@@ -111,23 +105,24 @@ class StateCodec:
 
     def encode(self, state: State, attributes: str, generation: int) -> bytes:
         """The value of a state. `attributes` is the JSON text of `state.attributes`, which the caller has made already."""
+        org_id, entity_id, detail, status, _, version, first_seen_at, updated_at, partition, offset, _ = state
         buffer = BytesIO()
         buffer.write(self._prefix)
         fastavro.schemaless_writer(
             buffer,
             self._schema,
             {
-                "org_id": state.org_id,
-                self._id_field: state.entity_id,
-                self._detail_field: state.detail,
-                "status": state.status,
+                "org_id": org_id,
+                self._id_field: entity_id,
+                self._detail_field: detail,
+                "status": status,
                 "attributes": attributes,
-                "version": state.version,
-                "first_seen_at": state.first_seen_at,
-                "updated_at": state.updated_at,
+                "version": version,
+                "first_seen_at": first_seen_at,
+                "updated_at": updated_at,
                 "generation": generation,
-                "partition": state.partition,
-                "offset": state.offset,
+                "partition": partition,
+                "offset": offset,
             },
         )
         return buffer.getvalue()

@@ -139,7 +139,7 @@ class KafkaLogReader:
             if digest(record) == claim.last_digest:
                 return
         raise LogReplaced(
-            f"{self._topics[claim.kind]}[{claim.partition}] at offset {offset} is another record than the one folded. {_REMEDY}"
+            f"{self._topics[claim.kind]}[{claim.partition}] has another record at {offset} than was folded. {_REMEDY}"
         )
 
 

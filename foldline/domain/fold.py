@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import orjson
@@ -50,7 +51,7 @@ def fold_item(state: State | None, event: Upsert, partition: int, offset: int) -
     org_id, item_id, item_type, status, text, received_at, _, _ = event
     if status is not None and status not in STATUSES:
         return _bad_status(status)
-    if item_type is not None:
+    if item_type is not None and (state is None or item_type != state.detail):
         fault = item_type_fault(item_type)
         if fault is not None:
             return fault
@@ -68,11 +69,12 @@ def fold_item(state: State | None, event: Upsert, partition: int, offset: int) -
             return Rejection("item_type_required", "item_type", "a new item needs an item_type: send it once")
         merged, version, first_seen_at = attributes, 1, received_at
     else:
-        item_type = item_type or state.detail
-        status = status or state.status
-        merged = {**state.attributes, **attributes} if attributes else state.attributes
-        bound += state.attributes_bound
-        version, first_seen_at = state.version + 1, state.first_seen_at
+        _, _, old_type, old_status, old, version, first_seen_at, _, _, _, old_bound = state
+        item_type = item_type or old_type
+        status = status or old_status
+        merged = {**old, **attributes} if attributes else old
+        bound += old_bound
+        version += 1
     if bound > ATTRIBUTES_MAX_BYTES:
         bound = len(orjson.dumps(merged))
         if bound > ATTRIBUTES_MAX_BYTES:
@@ -81,18 +83,20 @@ def fold_item(state: State | None, event: Upsert, partition: int, offset: int) -
                 "attributes",
                 f"the merged attributes would take {bound} bytes; {ATTRIBUTES_MAX_BYTES} is the limit",
             )
-    return State(
-        org_id,
-        item_id,
-        item_type,
-        status or "active",
-        merged,
-        version,
-        first_seen_at,
-        received_at,
-        partition,
-        offset,
-        bound,
+    return State._make(
+        (
+            org_id,
+            item_id,
+            item_type,
+            status or "active",
+            merged,
+            version,
+            first_seen_at,
+            received_at,
+            partition,
+            offset,
+            bound,
+        )
     )
 
 
@@ -140,7 +144,7 @@ def fold_all(kind: Kind, events: list[tuple[Upsert, int, int]], state: State | N
 def key_fault(kind: Kind, key: bytes | None, event: Upsert, partition: int, partitions: int) -> Rejection | None:
     """Law 4 for a record's key: it is the value's `org_id:entity_id`, holds as an id, and belongs on this partition."""
     field = ID_FIELD[kind]
-    if _ORG_ID.fullmatch(event.org_id) is None:
+    if not _org_id_holds(event.org_id):
         return Rejection("invalid_id", "org_id", "an organisation's id has 1 to 64 letters, digits, _ and -")
     fault = id_fault(event.entity_id)
     if fault is not None:
@@ -151,6 +155,11 @@ def key_fault(kind: Kind, key: bytes | None, event: Upsert, partition: int, part
     if partition_of(expected, partitions) != partition:
         return Rejection("wrong_partition", field, f"the key belongs on partition {partition_of(expected, partitions)}")
     return None
+
+
+@lru_cache(4096)
+def _org_id_holds(org_id: str) -> bool:
+    return _ORG_ID.fullmatch(org_id) is not None
 
 
 def item_type_fault(item_type: object) -> Rejection | None:

@@ -74,13 +74,13 @@ class NativeRunner:
         records: list[Record] = []
         size, chunk = 0, arrived(consumer, CHUNK_RECORDS, POLL_SECONDS)
         while chunk:
-            for message in chunk:
+            good = [message for message in chunk if message.error() is None]
+            for message in chunk if len(good) < len(chunk) else ():
                 error = message.error()
-                if error is None:
-                    records.append(message)  # type: ignore[arg-type]
-                    size += len(message)
-                elif error.fatal() or not error.retriable():
+                if error is not None and (error.fatal() or not error.retriable()):
                     raise KafkaException(error)
+            records += good  # type: ignore[arg-type]
+            size += sum(map(len, good))
             room = self._settings.batch_records - len(records)
             if room <= 0 or size >= self._settings.batch_bytes:
                 break
