@@ -18,6 +18,7 @@ Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
 Rows: TypeAlias = list[tuple[Any, ...]]
 
 RECONNECT_SECONDS = 1.0
+NOT_INITIALISED = ("3F000", "42P01", "42883")  # no such schema, table or function
 
 
 class Database:
@@ -73,6 +74,8 @@ class Database:
         try:
             return await self._run(query, parameters)
         except psycopg.Error as error:
+            if error.sqlstate in NOT_INITIALISED:
+                raise Unreachable(f"PostgreSQL at {self._where} is not initialised: run `foldline init`") from error
             raise translation(error) from error
 
     async def _run(self, query: str, parameters: Parameters) -> Rows:

@@ -64,6 +64,9 @@ def application(parts: Parts) -> FastAPI:
         redoc_url=None,
     )
     app.state.parts = parts
+    app.state.templates = {
+        getattr(route, "endpoint", getattr(route, "app", None)): getattr(route, "path_format", "") for route in app.routes
+    }
     return app
 
 

@@ -102,9 +102,9 @@ class Telemetry:
 
 
 def route_of(scope: Scope) -> str:
-    """The template of the route that took the request; `unknown` for none."""
-    route = scope.get("route")
-    return getattr(route, "path", None) or scope.get("foldline.route") or "unknown"
+    """The template of the route that took the request, of which there are few; `unknown` for none."""
+    templates: dict[object, str] = scope["app"].state.templates
+    return templates.get(scope.get("endpoint"), "unknown")
 
 
 def log_failure(method: str, route: str, error: BaseException) -> None:

@@ -209,6 +209,7 @@ def test_a_fatal_error_replaces_the_producer(settings: Settings) -> None:
         in_flight = asyncio.create_task(log.append("items", [upsert("items", "b", 0), upsert("items", "c", 1)], TRACE))
         await asyncio.sleep(0)
         log._noticed(KafkaError(KafkaError._FATAL, "out of sequence", fatal=True))
+        log._poll()
         (failed,) = await asyncio.gather(in_flight, return_exceptions=True)
         assert isinstance(failed, BaseException)
         return failed, await log.append("items", [upsert("items", "d", 0)], TRACE)
