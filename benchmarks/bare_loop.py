@@ -69,13 +69,13 @@ def run(settings: Settings, events: int, batch: int) -> float:
                 copy.write(text)
             committing.execute(
                 "INSERT INTO bare.items SELECT * FROM stage ON CONFLICT (org_id, item_id) DO UPDATE SET item_type ="
-                " excluded.item_type, status = excluded.status, attributes = excluded.attributes, version = excluded.version,"
-                ' updated_at = excluded.updated_at, "offset" = excluded."offset"'
+                " excluded.item_type, status = excluded.status, attributes = excluded.attributes,"
+                ' version = excluded.version, updated_at = excluded.updated_at, "offset" = excluded."offset"'
             )
             for partition, end in ends.items():
                 committing.execute(
-                    "INSERT INTO bare.positions VALUES (%s, %s) ON CONFLICT (partition) DO UPDATE SET applied = excluded.applied",
-                    (partition, end),
+                    "INSERT INTO bare.positions VALUES (%s, %s) ON CONFLICT (partition) DO UPDATE SET applied = %s",
+                    (partition, end, end),
                 )
 
     consumer.assign([TopicPartition(settings.topic_prefix + "items.upserts.v1", p, 0) for p in range(settings.partitions)])

@@ -1,0 +1,85 @@
+"""The servers that a benchmark runs on: an embedded Kafka and PostgreSQL of its own, and a fresh database for each run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+from foldline.embedded.kafka import kafka_part
+from foldline.embedded.parts import Part
+from foldline.embedded.ports import Ports
+from foldline.embedded.postgres import postgres_part, postgres_url
+from foldline.embedded.processes import spawn, until
+from foldline.settings import Settings
+
+PARTITIONS = 4
+PYTHON = sys.executable
+
+
+class Servers:
+    """Kafka and PostgreSQL, and what each run gets of them."""
+
+    def __init__(self, kafka: str, postgres: str, gateway_port: int) -> None:
+        self.kafka, self.postgres, self._gateway_port = kafka, postgres, gateway_port
+        self._runs = 0
+        self._admin = AdminClient({"bootstrap.servers": kafka})
+
+    def fresh(self) -> Settings:
+        """Settings of one run: topics and a database of its own, made ready."""
+        self._runs += 1
+        name = f"bench{self._runs}"
+        with psycopg.connect(self.postgres, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        settings = Settings(
+            kafka_bootstrap=self.kafka,
+            database_url=urlunsplit(urlsplit(self.postgres)._replace(path=f"/{name}")),
+            topic_prefix=f"{name}.",
+            partitions=PARTITIONS,
+            gateway_port=self._gateway_port,
+        )
+        subprocess.run([PYTHON, "-m", "foldline", "init"], env=environment(settings), check=True, stderr=subprocess.DEVNULL)
+        return settings
+
+    def make_topic(self, name: str) -> None:
+        """Makes a compacted topic for a peer's states, unless it is there."""
+        if name not in self._admin.list_topics(timeout=10).topics:
+            self._admin.create_topics([NewTopic(name, PARTITIONS, 1, config={"cleanup.policy": "compact"})])[name].result()
+
+
+def environment(settings: Settings, **others: str) -> dict[str, str]:
+    """The environment that gives a process these settings."""
+    named = {f"FOLDLINE_{name.upper()}": str(value) for name, value in settings.model_dump().items() if value is not None}
+    return os.environ | named | others
+
+
+@contextmanager
+def servers() -> Iterator[Servers]:
+    """Starts both servers in a temporary directory and stops them at the end."""
+    with tempfile.TemporaryDirectory(prefix="foldline-bench-") as directory, ExitStack() as stack:
+        root = Path(directory).resolve()
+        ports = Ports(root / "ports.json")
+        kafka, controller, postgres = (ports.get(name) for name in ("kafka", "kafka-controller", "postgres"))
+        for part in (kafka_part(root, kafka, controller), postgres_part(root, postgres)):
+            stack.callback(_stop, part, _start(root, part))
+        yield Servers(f"127.0.0.1:{kafka}", postgres_url(root, postgres), ports.get("gateway"))
+
+
+def _start(root: Path, part: Part) -> subprocess.Popen[bytes]:
+    process = spawn(part.argv, log=root / f"{part.name}.log", directory=part.directory, death_signal=part.death_signal)
+    if not until(part.ready, part.start_seconds):
+        raise RuntimeError(f"{part.name} did not start")
+    return process
+
+
+def _stop(part: Part, process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(part.stop_signal)
+    process.wait(part.grace_seconds)
