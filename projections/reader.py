@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from foldline.adapters.codec import UPSERTS_TOPIC
+from foldline.adapters.codec import DETAIL_FIELD, UPSERTS_TOPIC
 from foldline.adapters.pool import Database
 from foldline.adapters.postgres import Connection, translated
 from foldline.adapters.producer import Appended
-from foldline.domain.records import Kind
+from foldline.domain.records import ID_FIELD, Kind
+from foldline.domain.times import format_rfc3339
 from projections.sql import queries
 
 PAGE_BYTES = 8 * 1024 * 1024
@@ -144,6 +145,20 @@ def state_now(connection: Connection, kind: Kind, org_id: str, entity_id: str) -
     with translated():
         row = connection.execute(_ONE[kind].encode(), {"org_id": org_id, "entity_id": entity_id}).fetchone()
     return _found(row) if row else None
+
+
+def state_json(kind: Kind, state: Found) -> dict[str, Any]:
+    """The State of the contract, as a person or a program is shown it: times as RFC 3339 with `Z`."""
+    detail = format_rfc3339(state.detail) if isinstance(state.detail, int) else state.detail
+    return {
+        ID_FIELD[kind]: state.entity_id,
+        DETAIL_FIELD[kind]: detail,
+        "status": state.status,
+        "attributes": state.attributes,
+        "version": state.version,
+        "first_seen_at": format_rfc3339(state.first_seen_at),
+        "updated_at": format_rfc3339(state.updated_at),
+    }
 
 
 def _found(row: Sequence[Any]) -> Found:

@@ -13,8 +13,7 @@ from foldline.cli.orgs import Org, connected
 from foldline.domain.errors import FoldlineError
 from foldline.domain.keys import id_fault
 from foldline.domain.records import Kind
-from producers.gateway.reads import state_json
-from projections.reader import state_now
+from projections.reader import state_json, state_now
 
 
 class Record(StrEnum):

@@ -13,8 +13,7 @@ from starlette.types import Scope
 
 from foldline.domain.fold import item_type_fault
 from foldline.domain.keys import id_fault
-from foldline.domain.records import ID_FIELD, Kind
-from foldline.domain.times import format_rfc3339
+from foldline.domain.records import Kind
 from foldline.domain.values import printable
 from producers.gateway import models
 from producers.gateway.access import Caller
@@ -23,8 +22,8 @@ from producers.gateway.operations import Admitted, wait_for
 from producers.gateway.parts import Parts, parts_of
 from producers.gateway.tokens import cursor as make_cursor
 from producers.gateway.tokens import read_cursor
-from producers.validation import DETAIL_FIELD, FieldError
-from projections.reader import Filter, Found
+from producers.validation import FieldError
+from projections.reader import Filter, state_json
 
 MAX_IDS = 100
 MAX_LIMIT = 1000
@@ -120,20 +119,6 @@ async def users(
     """Users in the order of their ids."""
     wanted = Filter(status, None, ids, include_deleted)
     return await _page("users", request, caller, wanted, limit, cursor, min_operation)
-
-
-def state_json(kind: Kind, state: Found) -> dict[str, Any]:
-    """The State of the contract."""
-    detail = format_rfc3339(state.detail) if isinstance(state.detail, int) else state.detail
-    return {
-        ID_FIELD[kind]: state.entity_id,
-        DETAIL_FIELD[kind]: detail,
-        "status": state.status,
-        "attributes": state.attributes,
-        "version": state.version,
-        "first_seen_at": format_rfc3339(state.first_seen_at),
-        "updated_at": format_rfc3339(state.updated_at),
-    }
 
 
 async def _one(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import signal
 import socket
 
 import structlog
@@ -35,6 +36,8 @@ def serve(settings: Settings) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
+        for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it is done
+            signal.signal(number, lambda *_: setattr(server, "should_exit", True))
         _log.info("gateway listens", host=host, port=port)
         server.run(sockets=[listener])
         _log.info("gateway is drained")

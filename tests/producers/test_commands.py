@@ -1,0 +1,163 @@
+"""`foldline gateway`, `orgs`, `keys` and `get`, as a shell runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from foldline.settings import Settings
+from tests.producers.test_ingest import applied
+
+PROGRAM = str(Path(sys.executable).with_name("foldline"))
+
+
+def environment(settings: Settings, **others: Any) -> dict[str, str]:
+    own = {f"FOLDLINE_{name.upper()}": str(value) for name, value in settings.model_dump().items() if value is not None}
+    return {**os.environ, **own, **{f"FOLDLINE_{name.upper()}": str(value) for name, value in others.items()}}
+
+
+def foldline(settings: Settings, *arguments: str, code: int = 0, **others: Any) -> subprocess.CompletedProcess[str]:
+    command = [PROGRAM, *arguments]
+    done = subprocess.run(command, env=environment(settings, **others), capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done.stderr
+    if code:
+        assert done.stdout == ""
+        assert done.stderr.startswith("foldline: ")
+        assert done.stderr.count("\n") == 1
+    return done
+
+
+def printed(settings: Settings, *arguments: str) -> Any:
+    return json.loads(foldline(settings, *arguments, "--json").stdout)
+
+
+@contextmanager
+def gateway_process(settings: Settings) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`foldline gateway` on a free port, and its URL."""
+    env = environment(settings, gateway_port=0)
+    process = subprocess.Popen([PROGRAM, "gateway"], env=env, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    line = json.loads(process.stderr.readline())
+    assert line["event"] == "gateway listens"
+    try:
+        yield process, f"http://{line['host']}:{line['port']}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def client_of(url: str, key: str) -> httpx.Client:
+    return httpx.Client(base_url=url, headers={"X-API-KEY": key}, timeout=40, trust_env=False)
+
+
+def test_an_organisation_from_its_making_to_its_suspension(stage: Settings) -> None:
+    made = printed(stage, "orgs", "create", "Acme & Söhne")
+    assert set(made) == {"org_id", "publishable_key", "secret_key"}
+    org_id = made["org_id"]
+    assert re.fullmatch(r"lehnz_sk_[0-9A-Za-z]{38}", made["secret_key"])
+    assert re.fullmatch(r"lehnz_pk_[0-9A-Za-z]{38}", made["publishable_key"])
+    assert printed(stage, "orgs", "set", org_id, "--rate-limit", "7") == {"org_id": org_id, "rate_limit": 7}
+    assert printed(stage, "orgs", "suspend", org_id) == {"org_id": org_id, "suspended": True}
+    listed = [json.loads(line) for line in foldline(stage, "orgs", "list", "--json").stdout.splitlines()]
+    (own,) = [row for row in listed if row["org_id"] == org_id]
+    assert (own["name"], own["rate_limit"], own["suspended_at"] is None) == ("Acme & Söhne", 7, False)
+    assert printed(stage, "orgs", "resume", org_id) == {"org_id": org_id, "suspended": False}
+    assert org_id in foldline(stage, "orgs", "list").stdout
+
+
+def test_what_people_read_names_the_same(stage: Settings) -> None:
+    out = foldline(stage, "orgs", "create", "Acme").stdout
+    assert re.search(r"^org_id: org_\w+\npublishable_key: lehnz_pk_\w+\nsecret_key: lehnz_sk_\w+$", out, re.MULTILINE)
+
+
+def test_keys_are_made_listed_rotated_and_revoked(stage: Settings) -> None:
+    made = printed(stage, "orgs", "create", "Acme")
+    org_id = made["org_id"]
+    key = printed(stage, "keys", "create", org_id, "--role", "publishable")
+    assert key["key"].startswith("lehnz_pk_")
+    rotated = printed(stage, "keys", "rotate", key["key_id"])
+    assert rotated["revoked"] == key["key_id"]
+    printed(stage, "keys", "revoke", rotated["key"])
+    rows = [json.loads(line) for line in foldline(stage, "keys", "list", org_id, "--json").stdout.splitlines()]
+    assert len(rows) == 4
+    assert {row["key_id"] for row in rows if row["revoked_at"]} == {key["key_id"], rotated["key_id"]}
+    assert rotated["key"] not in str(rows)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["orgs", "create", " "],
+        ["orgs", "set", "org_nope", "--rate-limit", "1"],
+        ["orgs", "suspend", "org_nope"],
+        ["keys", "create", "org_nope"],
+        ["keys", "list", "org_nope"],
+        ["keys", "revoke", "key_nope"],
+        ["keys", "rotate", "key_nope"],
+        ["get", "item", "org_nope", "A"],
+        ["get", "user", "org_nope", "a\nb"],
+    ],
+)
+def test_negative_answers_are_one_line_and_1(stage: Settings, arguments: list[str]) -> None:
+    foldline(stage, *arguments, code=1)
+
+
+def test_what_cannot_be_done_is_one_line_and_2(stage: Settings) -> None:
+    foldline(stage, "orgs", "create", "Acme", "--owner", "a@example.com", code=2)
+    away = {"database_url": "postgresql://127.0.0.1:1/none", "database_timeout_seconds": 1}
+    for arguments in (["orgs", "list"], ["keys", "list"], ["get", "item", "org_a", "A"]):
+        assert "PostgreSQL" in foldline(stage, *arguments, code=2, **away).stderr
+
+
+def test_get_shows_what_the_api_shows_and_the_deleted_too(stage: Settings) -> None:
+    made = printed(stage, "orgs", "create", "Acme")
+    with gateway_process(stage) as (_, url), client_of(url, made["secret_key"]) as client:
+        applied(client, "items", {"item_id": "é/1", "item_type": "t", "attributes": {"x": "ü"}})
+        state = client.get("/v1/items/%C3%A9%2F1").json()["data"]
+        assert printed(stage, "get", "item", made["org_id"], "é/1") == state
+        applied(client, "items", {"item_id": "é/1", "status": "deleted"})
+    assert printed(stage, "get", "item", made["org_id"], "é/1")["status"] == "deleted"
+    assert '"ü"' in foldline(stage, "get", "item", made["org_id"], "é/1").stdout
+
+
+def test_a_gateway_drains_what_it_has_begun(stage: Settings) -> None:
+    made = printed(stage, "orgs", "create", "Acme")
+    slow = stage.model_copy(update={"key_cache_seconds": 2})
+    with gateway_process(slow) as (process, url), client_of(url, made["secret_key"]) as client:
+        client.get("/v1/items")
+
+        def body() -> Iterator[bytes]:
+            yield b'{"item_id":"A",'
+            process.send_signal(signal.SIGTERM)
+            time.sleep(1)
+            yield b'"item_type":"t"}'
+
+        answer = client.post("/v1/ingest/items/upsert", content=body())
+        assert answer.status_code == 202
+        assert answer.headers["connection"] == "close"
+        began = time.monotonic()
+        assert process.wait(10) == 0
+        assert time.monotonic() - began < 5
+        assert process.stderr is not None
+        assert [json.loads(line)["event"] for line in process.stderr.read().splitlines()] == ["gateway is drained"]
+        with pytest.raises(httpx.ConnectError):
+            client.get("/healthz")
+
+
+def test_a_taken_port_is_one_line_and_2(stage: Settings) -> None:
+    with gateway_process(stage) as (_, url):
+        port = url.rpartition(":")[2]
+        assert port in foldline(stage, "gateway", code=2, gateway_port=port).stderr
+    assert "cannot listen" in foldline(stage, "gateway", code=2, gateway_host="192.0.2.1").stderr
