@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from rich.console import Console
 from rich.table import Table
 
@@ -20,6 +20,8 @@ from foldline.cli.orgs import connected
 from foldline.domain.errors import FoldlineError, Unreachable
 from foldline.settings import Settings
 from projections.sql import queries
+
+REACHED_SECONDS = 5.0
 
 
 class PartitionStatus(NamedTuple):
@@ -43,11 +45,23 @@ def status(data_dir: DataDir = None, as_json: Json = False) -> None:
         raise FoldlineError("the database has no positions: run `foldline init`")
     generation = positions[0][0]
     with closing(Consumer(reader_config(settings))) as consumer:
+        partitions_of(settings, consumer, positions[0][1])
         partitions = [_status(settings, consumer, *place) for _, *place in positions]
     if as_json:
         print(json.dumps({"generation": generation, "partitions": [partition._asdict() for partition in partitions]}))
     else:
         _show(generation, partitions)
+
+
+def partitions_of(settings: Settings, consumer: Consumer, topic: str) -> int:
+    """How many partitions a topic has. Raises `Unreachable` where Kafka does not answer, `FoldlineError` for no topic."""
+    try:
+        found = consumer.list_topics(topic, timeout=REACHED_SECONDS).topics[topic]
+    except KafkaException as error:
+        raise Unreachable(f"Kafka at {settings.kafka_bootstrap} cannot be reached: is it running?") from error
+    if found.error is not None:
+        raise FoldlineError(f"Kafka at {settings.kafka_bootstrap} has no topic {topic}: run `foldline init`")
+    return len(found.partitions)
 
 
 def _status(

@@ -15,8 +15,9 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message,
 
 from foldline.adapters.codec import STATE_TOPIC, BundledRegistry, decoder
 from foldline.adapters.consumer import CHUNK_RECORDS, arrived, partition_watermarks, reader_config
-from foldline.adapters.topics import admin_client, describe_topics, unreachable
+from foldline.adapters.topics import unreachable
 from foldline.cli.context import DataDir, Json, settings_for
+from foldline.cli.status import partitions_of
 from foldline.domain.records import ID_FIELD, Kind
 from foldline.domain.times import format_rfc3339
 from foldline.domain.values import printable
@@ -70,13 +71,9 @@ def followed(settings: Settings, kind: Kind, from_start: bool, stop: threading.E
 
 
 def _starts(settings: Settings, consumer: Consumer, topic: str, from_start: bool) -> list[TopicPartition]:
-    try:
-        partitions = describe_topics(admin_client(settings), [topic])[topic].partitions
-    except KafkaException as error:
-        raise unreachable(settings, error) from error
     starts = [
         OFFSET_BEGINNING if from_start else partition_watermarks(settings, consumer, topic, partition)[1]
-        for partition in range(partitions)
+        for partition in range(partitions_of(settings, consumer, topic))
     ]
     return [TopicPartition(topic, partition, start) for partition, start in enumerate(starts)]
 
