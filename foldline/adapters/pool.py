@@ -12,7 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from foldline.adapters.postgres import translation
 from foldline.domain.errors import Unreachable
-from foldline.settings import Settings, masked_url
+from foldline.settings import Settings
 
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
 Rows: TypeAlias = list[tuple[Any, ...]]
@@ -25,12 +25,12 @@ class Database:
     """Runs one statement at a time in its own transaction, each within `database_timeout_seconds`.
 
     A commit does not wait for the disk: nothing is written through here that a crash must not lose. Where the server is
-    away every call raises `Unreachable`, in time; when it has returned, calls succeed again.
+    away every call raises `Unreachable`, in time; when it has returned, calls succeed again. What is raised may be shown to
+    a stranger: it names no address.
     """
 
     def __init__(self, settings: Settings, application_name: str) -> None:
         self._timeout_seconds = settings.database_timeout_seconds
-        self._where = masked_url(settings.database_url)
         milliseconds = round(self._timeout_seconds * 1000)
         self._pool: AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]] = AsyncConnectionPool(
             settings.database_url,
@@ -67,7 +67,7 @@ class Database:
         task.add_done_callback(_forget)
         done, _ = await asyncio.wait((task,), timeout=self._timeout_seconds)
         if not done:
-            raise Unreachable(f"PostgreSQL at {self._where} does not answer within {self._timeout_seconds:g} s")
+            raise Unreachable(f"PostgreSQL does not answer within {self._timeout_seconds:g} s")
         return task.result()
 
     async def _fetch(self, query: str, parameters: Parameters) -> Rows:
@@ -75,7 +75,9 @@ class Database:
             return await self._run(query, parameters)
         except psycopg.Error as error:
             if error.sqlstate in NOT_INITIALISED:
-                raise Unreachable(f"PostgreSQL at {self._where} is not initialised: run `foldline init`") from error
+                raise Unreachable("PostgreSQL is not initialised: run `foldline init`") from error
+            if error.sqlstate is None and isinstance(error, psycopg.OperationalError):
+                raise Unreachable("PostgreSQL cannot be reached") from error
             raise translation(error) from error
 
     async def _run(self, query: str, parameters: Parameters) -> Rows:

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from foldline.adapters.codec import UPSERTS_TOPIC, BundledRegistry, Registry, UpsertCodec
 from foldline.adapters.memory import MemoryLog
-from foldline.adapters.topics import TopicState, admin_client, describe_topics, unreachable
+from foldline.adapters.topics import TopicState, admin_client, describe_topics
 from foldline.domain.errors import Unreachable
 from foldline.domain.keys import message_key
 from foldline.domain.records import KINDS, Kind, Upsert
@@ -154,7 +154,7 @@ class KafkaLog:
         try:
             present = (await asyncio.to_thread(self._producer.list_topics, timeout=PROBE_SECONDS)).topics
         except KafkaException as error:
-            raise unreachable(self._settings, error) from error
+            raise Unreachable(f"Kafka cannot be reached: {error.args[0].str()}") from error
         missing = [name for name in self._names.values() if name not in present]
         if missing:
             raise Unreachable(f"Kafka has no topic {missing[0]}: run `foldline init`")
@@ -190,10 +190,9 @@ class KafkaLog:
             timeout = self._settings.delivery_timeout_seconds
             self._described = await asyncio.wait_for(asyncio.shield(self._describing), timeout)
         except KafkaException as error:
-            raise NotAppended(str(unreachable(self._settings, error)), may_appear=False) from error
+            raise NotAppended(f"Kafka cannot be reached: {error.args[0].str()}", may_appear=False) from error
         except TimeoutError as error:
-            message = f"Kafka at {self._settings.kafka_bootstrap} does not answer"
-            raise NotAppended(message, may_appear=False) from error
+            raise NotAppended("Kafka does not answer", may_appear=False) from error
         return self._described[name]
 
     def _poll_soon(self) -> None:
