@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -107,9 +108,12 @@ class KafkaLog:
         self._replaced: list[Producer] = []
         self._fatal = False
         self._messages = self._bytes = 0
+        self._loop: asyncio.AbstractEventLoop
         self._timer: asyncio.TimerHandle | None = None
+        self._idle = True
 
     async def open(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._poll()
 
     async def append(self, kind: Kind, events: Sequence[Upsert], traceparent: str) -> Appended:
@@ -120,7 +124,7 @@ class KafkaLog:
         values = [encode(event) for event in events]
         size = sum(map(len, values)) + OVERHEAD_BYTES * len(values)
         self._need_room(len(values), size)
-        reports = _Reports(len(values))
+        reports = _Reports(len(values), self._loop)
         produce, reported = self._producer.produce, reports.reported
         try:
             for event, value in zip(events, values, strict=True):
@@ -137,7 +141,8 @@ class KafkaLog:
             raise NotAppended(f"Kafka's producer refused a record: {error}", may_appear=True) from error
         self._messages += len(values)
         self._bytes += size
-        self._poll_soon()
+        if self._idle:
+            self._schedule(POLL_SECONDS)
         try:
             on_time = await reports.within(self._settings.delivery_timeout_seconds)
         finally:
@@ -163,8 +168,8 @@ class KafkaLog:
         return self._messages
 
     async def close(self, timeout_seconds: float) -> None:
-        deadline = asyncio.get_running_loop().time() + timeout_seconds
-        while len(self._producer) and asyncio.get_running_loop().time() < deadline:
+        deadline = time.monotonic() + timeout_seconds
+        while len(self._producer) and time.monotonic() < deadline:
             self._producer.poll(0)
             await asyncio.sleep(POLL_SECONDS)
         if self._timer is not None:
@@ -195,15 +200,12 @@ class KafkaLog:
             raise NotAppended("Kafka does not answer", may_appear=False) from error
         return self._described[name]
 
-    def _poll_soon(self) -> None:
-        """Reports are awaited: polls often from now on."""
-        if self._timer is None or self._timer.when() > asyncio.get_running_loop().time() + POLL_SECONDS:
-            self._schedule(POLL_SECONDS)
-
     def _schedule(self, seconds: float) -> None:
+        """Polls again after that time: often while reports are awaited, else now and then."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._poll)
+        self._timer = self._loop.call_later(seconds, self._poll)
+        self._idle = seconds == IDLE_POLL_SECONDS
 
     def _poll(self) -> None:
         self._producer.poll(0)
@@ -253,13 +255,14 @@ class KafkaLog:
 class _Reports:
     """Counts the delivery reports of one request. One object for all its records."""
 
-    __slots__ = ("_done", "_ends", "_left", "error")
+    __slots__ = ("_done", "_ends", "_left", "_loop", "error")
 
-    def __init__(self, records: int) -> None:
+    def __init__(self, records: int, loop: asyncio.AbstractEventLoop) -> None:
         self._left = records
         self._ends: dict[int, list[int]] = {}
         self.error: KafkaError | None = None
-        self._done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._loop = loop
+        self._done: asyncio.Future[bool] = loop.create_future()
 
     def reported(self, error: KafkaError | None, message: Any) -> None:
         if error is not None:
@@ -278,7 +281,7 @@ class _Reports:
 
     async def within(self, seconds: float) -> bool:
         """Waits for the last report; False if it did not come in time."""
-        timer = asyncio.get_running_loop().call_later(seconds, self._finish, False)
+        timer = self._loop.call_later(seconds, self._finish, False)
         try:
             return await self._done
         finally:

@@ -20,7 +20,7 @@ from producers.gateway.parts import Parts, assemble
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
 DRAIN_SECONDS = 10
-GC_THRESHOLDS = (10_000, 10, 10)
+GC_THRESHOLDS = (50_000, 20, 20)
 
 _log = structlog.get_logger("foldline.gateway")
 
