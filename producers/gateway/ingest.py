@@ -110,7 +110,7 @@ def _refusal(outcome: Refused | TooMany, max_records: int, count: Callable[[Iter
 
 def _what_may_appear(error: NotAppended) -> str:
     if error.may_appear:
-        return f"{error}. The write may still appear: send an Idempotency-Key and retry until answered"
+        return f"{error}. The write may still appear, perhaps after a later one: retry until answered"
     return f"{error}. Nothing of it will appear: retry"
 
 

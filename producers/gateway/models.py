@@ -8,7 +8,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal["active", "inactive", "deleted"]
-Id = Annotated[str, Field(min_length=1, max_length=256, description="Compared exactly. No control characters.")]
+Id = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=256,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]*$",
+        description="Compared exactly. No control characters.",
+    ),
+]
 ItemType = Annotated[str, Field(min_length=1, max_length=128, description="What kind of thing the item is.")]
 Attributes = Annotated[
     dict[str, Any],
@@ -163,7 +171,7 @@ DESCRIPTIONS = {
     400: "Malformed JSON or gzip, an empty body or array, a wrong shape or value: nothing was accepted.",
     401: "No key, or an unknown or revoked one.",
     403: "A known key that may not do this: a publishable one, or a suspended organisation's.",
-    404: "Unknown.",
+    404: "Unknown, or another organisation's.",
     413: "More than 1 MiB or 10,000 records.",
     415: "Not JSON, or an encoding other than gzip.",
     429: "The rate limit: 1000 requests in 15 minutes, unless the organisation's is another.",

@@ -59,7 +59,6 @@ def _upsert(kind: Kind) -> dict[str, Any]:
         "operationId": f"upsert_{kind}",
         "parameters": [
             _header("Prefer", "`wait=N`: answer 200 once it is applied, within N seconds (at most 30), else 202."),
-            _header("Idempotency-Key", "A retry with the same key and body is answered like the first."),
             _header("traceparent", "W3C Trace Context; goes with every event."),
         ],
         "requestBody": {

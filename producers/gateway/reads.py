@@ -188,8 +188,8 @@ def _route(route: type[APIRoute], path: str, endpoint: Any, summary: str, answer
 
 
 ROUTES = [
-    _route(APIRoute, "/v1/items", items, "List items", models.ItemPageAnswer),
-    _route(APIRoute, "/v1/users", users, "List users", models.UserPageAnswer),
+    _route(APIRoute, "/v1/items", items, "List items", models.ItemPageAnswer, 404),
+    _route(APIRoute, "/v1/users", users, "List users", models.UserPageAnswer, 404),
     _route(RecordRoute, "/v1/items/{item_id:path}", item, "Read an item", models.ItemAnswer, 404),
     _route(RecordRoute, "/v1/users/{user_id:path}", user, "Read a user", models.UserAnswer, 404),
 ]

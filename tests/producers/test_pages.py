@@ -64,7 +64,7 @@ def test_the_document_tells_of_every_route(anyone: httpx.Client) -> None:
     assert {parameter["name"] for parameter in listing["parameters"]} == {
         "status", "item_type", "ids", "limit", "cursor", "include_deleted", "min_operation",
     }  # fmt: skip
-    assert set(listing["responses"]) == {"200", "400", "401", "403", "429", "503"}
+    assert set(listing["responses"]) == {"200", "400", "401", "403", "404", "429", "503"}
     assert listing["security"] == [{"ApiKey": []}]
     text = json.dumps(document)
     assert '"null"' not in text, "OpenAPI 3.0 has no type null"
