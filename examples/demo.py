@@ -49,6 +49,7 @@ NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 APPLIED_SECONDS = 120
 PUBLISHED_SECONDS = 60
 REMOVED_SECONDS = 20
+MARK = "demonstration"  # only a directory that holds this file is ever removed
 LEAST_WIDTH = 120
 
 # What the examples promise: everything of a state but when it was first seen and last updated, which nobody can know.
@@ -113,6 +114,7 @@ class Failed(Exception):
 class Demo(NamedTuple):
     """The running stack, and the organisation made on it."""
 
+    data_dir: Path
     up: subprocess.Popen[str]
     url: str
     database_url: str
@@ -125,13 +127,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description="Start the stack, load the examples, show the result.")
     parser.add_argument("--once", action="store_true", help="stop after printing")
     parser.add_argument("--port", type=int, help="the gateway's port; without it a free one")
+    parser.add_argument("--data-dir", type=Path, default=DATA_DIR, metavar="D", help="made anew; else .demo")
     chosen = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
             signal.signal(number, signal.default_int_handler)
     try:
-        remove(DATA_DIR)
-        with running(DATA_DIR, chosen.port) as demo:
+        make_anew(chosen.data_dir)
+        with running(chosen.data_dir, chosen.port) as demo:
             demonstrate(demo)
             if not chosen.once:
                 stay(demo)
@@ -168,18 +171,19 @@ def stay(demo: Demo) -> None:
         raise Failed(f"the stack ended by itself, with exit code {demo.up.wait()}")
 
 
-def remove(directory: Path) -> None:
-    """Removes what an earlier demonstration left, which is stopped first if it still runs."""
-    if not directory.exists():
-        return
-    if not (directory / "lock").exists() and any(directory.iterdir()):
-        raise Failed(f"{directory} is not the data directory of a demonstration: move it away")
-    stopped = foldline("stop", "--data-dir", str(directory))
-    if stopped.returncode == 1:
-        raise Failed(stopped.stderr.strip())
-    deadline = time.monotonic() + REMOVED_SECONDS
-    while directory.exists():  # a server that was left behind may still be writing
-        shutil.rmtree(directory, ignore_errors=time.monotonic() < deadline)
+def make_anew(directory: Path) -> None:
+    """Makes the directory. What an earlier demonstration left is removed, and stopped first if it still runs."""
+    if directory.exists():
+        if not (directory / MARK).exists() and any(directory.iterdir()):
+            raise Failed(f"{directory} is not an earlier demonstration's: move it away")
+        stopped = foldline("stop", "--data-dir", str(directory))
+        if stopped.returncode == 1:
+            raise Failed(stopped.stderr.strip())
+        deadline = time.monotonic() + REMOVED_SECONDS
+        while directory.exists():  # a server that was left behind may still be writing
+            shutil.rmtree(directory, ignore_errors=time.monotonic() < deadline)
+    directory.mkdir(mode=0o700, parents=True)
+    (directory / MARK).touch()
 
 
 @contextmanager
@@ -196,7 +200,7 @@ def running(directory: Path, port: int | None) -> Iterator[Demo]:
             made = foldline("orgs", "create", "Demo", "--json", "--data-dir", str(directory))
             if made.returncode:
                 raise Failed(made.stderr.strip())
-            yield Demo(up, ready["url"], ready["database_url"], **json.loads(made.stdout))
+            yield Demo(directory, up, ready["url"], ready["database_url"], **json.loads(made.stdout))
         finally:
             stop(up)
 
@@ -337,7 +341,7 @@ def with_moments(state: Record) -> Record:
 def compare_topic(demo: Demo, kind: str, states: States) -> None:
     """The last value of every key on the state topic is its state, in time."""
     found: States = {}
-    command = [*FOLDLINE, "tail", kind, "--from-start", "--org", demo.org_id, "--json", "--data-dir", str(DATA_DIR)]
+    command = [*FOLDLINE, "tail", kind, "--from-start", "--org", demo.org_id, "--json", "--data-dir", str(demo.data_dir)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as tail:
         assert tail.stdout
         timer = threading.Timer(PUBLISHED_SECONDS, tail.terminate)

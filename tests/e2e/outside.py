@@ -250,6 +250,17 @@ class Stack:
         )
 
 
+def headers_of(message: Message) -> dict[str, str]:
+    """A record's headers, each of which is text."""
+    headers = message.headers()
+    assert isinstance(headers, list)
+    found = {}
+    for name, value in headers:
+        assert isinstance(value, bytes)
+        found[name] = value.decode()
+    return found
+
+
 def canonical(value: Any) -> Any:
     """A value in which equal JSON is equal and nothing else: numbers by their value, booleans apart from them."""
     if isinstance(value, Mapping):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -80,3 +82,10 @@ def test_changes_of_keys_and_organisations_hold_within_two_seconds(stack: Stack,
         assert eventually(lambda: status() == 401, HOLDS_SECONDS, pause_seconds=0.02)
         assert stack.foldline("keys", "revoke", new_key).returncode == 0
         assert eventually(lambda: new.get("/v1/items").status_code == 401, HOLDS_SECONDS, pause_seconds=0.02)
+
+
+def test_the_limit_is_exact_however_many_ask_at_once(stack: Stack) -> None:
+    org = stack.organisation(rate_limit=200)
+    with org.client, ThreadPoolExecutor(20) as threads:
+        statuses = Counter(threads.map(lambda _: org.client.get("/v1/items").status_code, range(300)))
+    assert statuses == {200: 200, 429: 100}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.e2e.outside import (
     States,
     canonical,
     data,
+    headers_of,
 )
 
 pytestmark = pytest.mark.server
@@ -173,8 +175,8 @@ def test_random_upserts_across_a_restart(stack: Stack, org: Organisation) -> Non
         (message, value) for topic in LOG.values() for message, value in stack.values(topic) if value["org_id"] == org.org_id
     ]
     assert len(events) == CHANGES + 2
-    assert {"ce_id", "ce_type", "ce_source", "ce_time", "ce_subject", "traceparent"} <= set(dict(events[0][0].headers()))
-    assert len({dict(message.headers())["ce_id"] for message, _ in events}) == len(events)
+    assert {"ce_id", "ce_type", "ce_source", "ce_time", "ce_subject", "traceparent"} <= headers_of(events[0][0]).keys()
+    assert len({headers_of(message)["ce_id"] for message, _ in events}) == len(events)
     letters = stack.sql("SELECT count(*) FROM foldline_control.dead_letters WHERE org_id = %s", org.org_id)
     assert letters == [(rejected,)]
 
@@ -206,7 +208,7 @@ def test_what_the_fold_rejects_is_named_and_kept(stack: Stack, org: Organisation
     stack.wait_published()
     (letter,) = [letter for letter in stack.records(DEAD_LETTERS) if letter.key() == key]
     assert letter.value() == value
-    headers = {name: text.decode() for name, text in letter.headers() or []}
+    headers = headers_of(letter)
     assert "item_type_required" in headers["reason"]
     assert [headers[f"source_{name}"] for name in ("topic", "partition", "offset")] == [topic, str(partition), str(offset)]
     (event,) = [e for e in stack.records(topic) if (e.partition(), e.offset()) == (partition, offset)]
@@ -215,3 +217,40 @@ def test_what_the_fold_rejects_is_named_and_kept(stack: Stack, org: Organisation
     # Sent again with a type, it is accepted.
     assert org.upsert("items", sent[1] | {"item_type": "product"})["status"] == "applied"
     assert data(org.state("items", "lacking/é"))["version"] == 1
+
+
+def test_a_record_that_many_write_at_once(org: Organisation) -> None:
+    writers, requests = 8, 40
+
+    def write(writer: int) -> None:
+        for request in range(requests):
+            new: Json = {"item_id": "hot", "item_type": "product", "attributes": {f"{writer} {request}": True}}
+            org.upsert("items", [new, {"item_id": "hot", "attributes": {"last": [writer, request]}}], wait=False)
+
+    with ThreadPoolExecutor(writers) as threads:
+        list(threads.map(write, range(writers)))
+    assert org.upsert("items", {"item_id": "hot", "status": "inactive"})["status"] == "applied"
+    state = data(org.state("items", "hot"))
+    assert (state["version"], len(state["attributes"])) == (2 * writers * requests + 1, writers * requests + 1)
+    assert state["attributes"]["last"][1] == requests - 1
+
+
+def test_a_record_does_not_grow_beyond_its_limit(org: Organisation) -> None:
+    large = "x" * 600_000
+    assert org.upsert("items", {"item_id": "big", "item_type": "p", "attributes": {"a": large}})["status"] == "applied"
+    refused = org.upsert("items", {"item_id": "big", "attributes": {"b": large}})
+    assert [(error["id"], error["field"], error["code"]) for error in refused["errors"]] == [
+        ("big", "attributes", "record_too_large")
+    ]
+    assert org.upsert("items", {"item_id": "big", "attributes": {"a": "y" * 600_000}})["status"] == "applied"
+    state = data(org.state("items", "big"))
+    assert (state["version"], list(state["attributes"])) == (2, ["a"])
+
+    # What is short in a request may be long in a record.
+    numbers = b'{"item_id": "long", "item_type": "p", "attributes": {"a": [' + b",".join([b"1e18"] * 200_000) + b"]}}"
+    answer = org.client.post("/v1/ingest/items/upsert", content=numbers, headers={"Prefer": "wait=30"})
+    assert data(answer)["errors"][0]["code"] == "record_too_large"
+    for number in range(12):
+        org.upsert("items", {"item_id": f"page {number}", "item_type": "p", "attributes": {"a": "z" * 900_000}}, wait=False)
+    org.upsert("items", {"item_id": "page", "item_type": "p"})
+    assert len(org.listing("items", limit="1000")) == 14
