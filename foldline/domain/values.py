@@ -196,6 +196,8 @@ def parse_exactly(text: bytes) -> Any:
 
 
 def _nesting(text: bytes) -> int:
+    if text.count(b"[") + text.count(b"{") <= PARSEABLE_DEPTH:
+        return 0  # it cannot be too much, however much it is
     depth = deepest = 0
     for token in _BRACKETS.finditer(text):
         first = token[0][0]
