@@ -9,6 +9,7 @@ import asyncio
 import json
 import sys
 import time
+from itertools import islice
 from urllib.parse import urlsplit
 
 import orjson
@@ -67,7 +68,7 @@ def requests(url: str, key: str, records: int) -> list[bytes]:
                 "status": event.status or "active",
                 "attributes": orjson.loads(event.attributes or ""),
             }
-            for event, _ in zip(events, range(records), strict=False)
+            for event in islice(events, records)
         ]
         body = orjson.dumps(batch if records > 1 else batch[0])
         head = f"POST {urlsplit(url).path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nX-API-KEY: {key}\r\n"

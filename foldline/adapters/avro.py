@@ -1,5 +1,5 @@
-"""Avro's binary encoding of upserts, written out. A general encoder looks for the branch of each union at every value; these
-records have four, and this takes a fifth of its time. A test holds it to fastavro's bytes.
+"""Avro's binary encoding of upserts and states, written out. A general encoder looks at the schema for every value, and for
+the branch of each union; this takes a fifth of its time for upserts, half for states. A test holds it to fastavro's bytes.
 
 Source: https://avro.apache.org/docs/1.12.0/specification/#binary-encoding
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from foldline.domain.records import Kind, Upsert
+from foldline.domain.records import Kind, State, Upsert
 
 NULL: Final = b"\x00"  # the first branch of a union
 PRESENT: Final = b"\x02"  # the second
@@ -18,6 +18,19 @@ PRESENT: Final = b"\x02"  # the second
 def encode_long(number: int) -> bytes:
     """A long: zigzag, then seven bits a byte, the lowest first."""
     rest = number << 1 if number >= 0 else ~(number << 1)
+    if 0x1FFFFFFFFFFFF < rest < 0x100000000000000:  # microseconds since 1970, from 1978 to 3111
+        return bytes(
+            (
+                rest & 0x7F | 0x80,
+                rest >> 7 & 0x7F | 0x80,
+                rest >> 14 & 0x7F | 0x80,
+                rest >> 21 & 0x7F | 0x80,
+                rest >> 28 & 0x7F | 0x80,
+                rest >> 35 & 0x7F | 0x80,
+                rest >> 42 & 0x7F | 0x80,
+                rest >> 49,
+            )
+        )
     encoded = bytearray()
     while rest > 0x7F:
         encoded.append(rest & 0x7F | 0x80)
@@ -47,7 +60,12 @@ def _optional_long(number: int | None) -> bytes:
     return NULL if number is None else PRESENT + encode_long(number)
 
 
+def _long(number: int) -> bytes:
+    return _SHORT[number] if 0 <= number < 16_384 else encode_long(number)
+
+
 _DETAIL: Final[dict[Kind, Callable[[Any], bytes]]] = {"items": _optional_string, "users": _optional_long}
+_STATE_DETAIL: Final[dict[Kind, Callable[[Any], bytes]]] = {"items": encode_string, "users": encode_long}
 
 
 def upsert_encoder(kind: Kind, prefix: bytes) -> Callable[[Upsert], bytes]:
@@ -74,7 +92,33 @@ def upsert_encoder(kind: Kind, prefix: bytes) -> Callable[[Upsert], bytes]:
                 _optional_string(status),
                 _optional_string(attributes),
                 stamp,
-                _SHORT[record_index] if 0 <= record_index < 16_384 else encode_long(record_index),
+                _long(record_index),
+            )
+        )
+
+    return encode
+
+
+def state_encoder(kind: Kind, prefix: bytes) -> Callable[[State, str, int], bytes]:
+    """An encoder of states of one kind, of the JSON text of their attributes and of a generation."""
+    detail_of = _STATE_DETAIL[kind]
+
+    def encode(state: State, attributes: str, generation: int) -> bytes:
+        org_id, entity_id, detail, status, _, version, first_seen_at, updated_at, partition, offset, _ = state
+        return b"".join(
+            (
+                prefix,
+                encode_string(org_id),
+                encode_string(entity_id),
+                detail_of(detail),
+                encode_string(status),
+                encode_string(attributes),
+                _long(version),
+                encode_long(first_seen_at),
+                encode_long(updated_at),
+                _long(generation),
+                _long(partition),
+                _long(offset),
             )
         )
 

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import fastavro
 
 import schemas
-from foldline.adapters.avro import upsert_encoder
+from foldline.adapters.avro import state_encoder, upsert_encoder
 from foldline.domain.errors import SchemaUnknown
-from foldline.domain.records import ID_FIELD, Kind, Rejection, State, Upsert
+from foldline.domain.records import ID_FIELD, Kind, Rejection, Upsert
 
 DETAIL_FIELD: dict[Kind, str] = {"items": "item_type", "users": "created_at"}
 UPSERTS_TOPIC: dict[Kind, str] = {"items": "items.upserts.v1", "users": "users.upserts.v1"}
@@ -95,37 +95,11 @@ class UpsertCodec:
 
 
 class StateCodec:
-    """States of one kind to the values of their topic. `generation` is the one that the state belongs to."""
+    """States of one kind to the values of their topic."""
 
     def __init__(self, kind: Kind, registry: Registry) -> None:
-        topic = STATE_TOPIC[kind]
-        self._id_field, self._detail_field = ID_FIELD[kind], DETAIL_FIELD[kind]
-        self._schema = _parsed(schemas.latest(topic).definition)
-        self._prefix = _prefix(registry.id_of(topic))
-
-    def encode(self, state: State, attributes: str, generation: int) -> bytes:
-        """The value of a state. `attributes` is the JSON text of `state.attributes`, which the caller has made already."""
-        org_id, entity_id, detail, status, _, version, first_seen_at, updated_at, partition, offset, _ = state
-        buffer = BytesIO()
-        buffer.write(self._prefix)
-        fastavro.schemaless_writer(
-            buffer,
-            self._schema,
-            {
-                "org_id": org_id,
-                self._id_field: entity_id,
-                self._detail_field: detail,
-                "status": status,
-                "attributes": attributes,
-                "version": version,
-                "first_seen_at": first_seen_at,
-                "updated_at": updated_at,
-                "generation": generation,
-                "partition": partition,
-                "offset": offset,
-            },
-        )
-        return buffer.getvalue()
+        self.encode = state_encoder(kind, _prefix(registry.id_of(STATE_TOPIC[kind])))
+        """The value of a state, from the state, the JSON text of its attributes, and the generation that it belongs to."""
 
 
 def decoder(registry: Registry) -> Callable[[bytes], dict[str, Any]]:

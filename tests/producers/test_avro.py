@@ -1,4 +1,4 @@
-"""The written-out encoding of upserts is Avro's."""
+"""The written-out encoding of upserts and states is Avro's."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import schemas
 from foldline.adapters.avro import encode_long
-from foldline.adapters.codec import DETAIL_FIELD, UPSERTS_TOPIC, BundledRegistry, UpsertCodec
-from foldline.domain.records import ID_FIELD, KINDS, Kind, Upsert
+from foldline.adapters.codec import DETAIL_FIELD, STATE_TOPIC, UPSERTS_TOPIC, BundledRegistry, StateCodec, UpsertCodec
+from foldline.domain.records import ID_FIELD, KINDS, Kind, State, Upsert
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.text("é", min_size=1020, max_size=1030)
 LONGS = st.integers(-(2**63), 2**63 - 1)
@@ -35,6 +35,26 @@ def test_the_bytes_are_those_of_fastavro_and_decode_to_the_same(kind: Kind, data
         record = dict(zip(names, event, strict=True)) | {"received_at": event.received_at}
         fastavro.schemaless_writer(buffer, fastavro.parse_schema(schema.definition), record)
         assert codec.encode(event) == b"\0" + schema.id.to_bytes(4, "big") + buffer.getvalue()
+
+
+def states(kind: Kind) -> st.SearchStrategy[State]:
+    detail = TEXTS if kind == "items" else LONGS
+    int32 = st.integers(-(2**31), 2**31 - 1)
+    return st.builds(State, TEXTS, TEXTS, detail, TEXTS, st.just({}), LONGS, LONGS, LONGS, int32, LONGS, st.just(2))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+def test_the_bytes_of_states_are_those_of_fastavro(kind: Kind, data: st.DataObject) -> None:
+    schema = schemas.latest(STATE_TOPIC[kind])
+    state, attributes, generation = data.draw(states(kind)), data.draw(TEXTS), data.draw(st.integers(0, 2**31 - 1))
+    record = {**state._asdict(), ID_FIELD[kind]: state.entity_id, DETAIL_FIELD[kind]: state.detail}
+    buffer = BytesIO()
+    fastavro.schemaless_writer(
+        buffer, fastavro.parse_schema(schema.definition), record | {"attributes": attributes, "generation": generation}
+    )
+    encoded = StateCodec(kind, BundledRegistry()).encode(state, attributes, generation)
+    assert encoded == b"\0" + schema.id.to_bytes(4, "big") + buffer.getvalue()
 
 
 @pytest.mark.parametrize(
