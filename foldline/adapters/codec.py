@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import fastavro
 
 import schemas
-from foldline.adapters.avro import state_encoder, upsert_encoder
+from foldline.adapters.avro import state_encoder, upsert_decoder, upsert_encoder
 from foldline.domain.errors import SchemaUnknown
 from foldline.domain.records import ID_FIELD, Kind, Rejection, Upsert
 
@@ -57,7 +57,9 @@ class UpsertCodec:
         names = ("org_id", self._id_field, self._detail_field, *Upsert._fields[3:])
         self._fields: Callable[[Any], tuple[Any, ...]] = itemgetter(*names)
         self._schema_pairs: dict[bytes, tuple[Any, Any]] = {}
-        self.encode = upsert_encoder(kind, _prefix(registry.id_of(topic)))
+        self._prefix = _prefix(registry.id_of(topic))
+        self._decode_newest = upsert_decoder(kind, len(self._prefix))
+        self.encode = upsert_encoder(kind, self._prefix)
         """The value of an upsert, under the newest schema."""
 
     def decode(self, value: bytes | None) -> Upsert | Rejection:
@@ -65,6 +67,11 @@ class UpsertCodec:
         if not value:
             return Rejection("undecodable", "", "the record has no value")
         prefix = value[:5]
+        if prefix == self._prefix:
+            try:
+                return self._decode_newest(value)
+            except (IndexError, ValueError):
+                pass
         schema_pair = self._schema_pairs.get(prefix)
         if schema_pair is None:
             if prefix[0] != 0 or len(prefix) < 5:
