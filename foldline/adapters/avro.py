@@ -140,7 +140,9 @@ def decode_long(value: bytes, place: int) -> tuple[int, int]:
         if byte < 0x80:
             break
         shift += 7
-    if rest >> 64:
+        if shift > 63:  # at once: what strangers write may go on for megabytes
+            break
+    if byte >= 0x80 or rest >> 64:
         raise ValueError("a long has 64 bits")
     return (rest >> 1) ^ -(rest & 1), place
 
