@@ -180,12 +180,14 @@ class Stack:
         finally:
             consumer.close()
 
-    def values(self, topic: str) -> Iterator[tuple[Message, Json]]:
-        """The records of a topic with their values, decoded by the schemas that the gateway's registry gives."""
+    def values(self, topic: str, org_id: str) -> Iterator[tuple[Message, Json]]:
+        """An organisation's records of a topic with their values, decoded by the schemas of the gateway's registry."""
         parsed: dict[int, Any] = {}
         with client(self.url) as registry:
             for message in self.records(topic):
-                value = message.value()
+                key, value = message.key(), message.value()
+                if not (isinstance(key, bytes) and key.startswith(f"{org_id}:".encode())):
+                    continue
                 assert isinstance(value, bytes)
                 assert value[0] == 0
                 schema_id = int.from_bytes(value[1:5], "big")
@@ -194,6 +196,7 @@ class Stack:
                     parsed[schema_id] = fastavro.parse_schema(json.loads(answer.json()["schema"]))
                 decoded = fastavro.schemaless_reader(BytesIO(value[5:]), parsed[schema_id], None)
                 assert isinstance(decoded, dict)
+                assert decoded["org_id"] == org_id
                 yield message, decoded
 
     def topic_states(self, org_id: str) -> States:
@@ -203,10 +206,8 @@ class Stack:
         """
         found: States = {}
         for kind, topic in STATES.items():
-            for message, value in self.values(topic):
+            for message, value in self.values(topic, org_id):
                 entity = (kind, value[ID[kind]])
-                if value["org_id"] != org_id:
-                    continue
                 assert message.key() == f"{org_id}:{entity[1]}".encode()
                 assert message.partition() == value["partition"]
                 if entity in found:
