@@ -1,8 +1,9 @@
 """Publication: what a commit changed goes to the projection topics, after the commit, in a thread of its own.
 
-1. A partition is opened, which fences whoever had it open, before anything is published for it.
-2. After every opening nothing from memory is published: the keys of the records from `published` to `applied` are, from
-   the table. That is the one recovery path.
+1. A partition is opened, which fences whoever had it open, before the first batch of it is committed: so nothing that is in
+   memory is from before the opening.
+2. After every opening the keys of the records from `published` to `applied` are published from the table. That is the one
+   recovery path.
 3. Then batches follow in order, each from the end of the one before, conflated where several wait.
 4. `published` moves after the transaction, by compare-and-set.
 """
@@ -18,7 +19,7 @@ from foldline.adapters.consumer import LogReader
 from foldline.domain.errors import Conflict, FoldlineError, Unreachable
 from foldline.domain.keys import message_key, split_key
 from processors.batch import LOAD_IDS, Batch, batched
-from projections.state import DeadLetter, Partition, Row, StateStore
+from projections.state import DeadLetter, Partition, Position, Row, StateStore
 from projections.topics import Publication, StateTopics
 
 # How many records of the log one step of a recovery goes over.
@@ -36,18 +37,26 @@ class Publisher:
         self._changed = threading.Condition()
         self._pending: list[Batch] = []
         self._pending_bytes = 0
-        self._behind: set[Partition] = set()
+        self._taken: set[Partition] = set()
+        self._opened: set[Partition] = set()
         self._busy = self._closing = False
         self._failure: BaseException | None = None
         self._published: dict[Partition, int] = {}
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._thread.start()
 
-    def recover(self, partitions: Iterable[Partition]) -> None:
-        """Takes over partitions whose publication is behind their commits."""
+    def take(self, partitions: Iterable[Partition]) -> None:
+        """Begins to take partitions over: they are opened, and what is committed but not published is recovered."""
         with self._changed:
-            self._behind.update(partitions)
+            self._taken.update(partitions)
             self._changed.notify_all()
+
+    def wait_open(self, partitions: Iterable[Partition]) -> None:
+        """Waits until partitions that were taken are open: from then on their batches may be committed."""
+        wanted = set(partitions)
+        with self._changed:
+            self._changed.wait_for(lambda: wanted <= self._opened or self._failure or self._closing)
+            self._raise_failure()
 
     def submit(self, batch: Batch) -> None:
         """Queues a batch that has been committed; blocks while too much waits."""
@@ -62,7 +71,7 @@ class Publisher:
         """Waits until all that was committed is published. False where that takes longer."""
         with self._changed:
             done = self._changed.wait_for(
-                lambda: self._failure or not (self._pending or self._behind or self._busy), timeout_seconds
+                lambda: self._failure or not (self._pending or self._taken or self._busy), timeout_seconds
             )
             self._raise_failure()
             return bool(done)
@@ -89,13 +98,14 @@ class Publisher:
                 with self._changed:
                     self._busy = False
                     self._changed.notify_all()
-                    self._changed.wait_for(lambda: self._pending or self._behind or self._closing)
+                    self._changed.wait_for(lambda: self._pending or self._taken or self._closing)
                     if self._closing:
                         return
                     self._busy = True
                     batches, self._pending, self._pending_bytes = self._pending, [], 0
-                    behind, self._behind = self._behind, set()
-                self._publish(batches, behind)
+                    taken, self._taken = self._taken, set()
+                self._take_over(sorted(taken))
+                self._publish(batches)
         except FoldlineError as failure:
             self._fail(failure)
         except Exception as failure:
@@ -109,12 +119,19 @@ class Publisher:
             self._failure = failure
             self._changed.notify_all()
 
-    def _publish(self, batches: Sequence[Batch], behind: Iterable[Partition]) -> None:
+    def _take_over(self, partitions: Sequence[Partition]) -> None:
+        if not partitions:
+            return
+        self._topics.open(partitions)
+        positions = self._store.positions()  # before anything is committed on top of them
+        with self._changed:
+            self._opened.update(partitions)
+            self._changed.notify_all()
+        for partition in partitions:
+            self._published[partition] = self._recover(partition, positions[partition])
+
+    def _publish(self, batches: Sequence[Batch]) -> None:
         touched = {partition for batch in batches for partition in batch.commit.moves}
-        closed = sorted(partition for partition in touched.union(behind) if not self._topics.is_open(partition))
-        self._topics.open(closed)
-        for partition in closed:
-            self._published[partition] = self._recover(partition)
         publications: dict[Partition, Publication] = {}
         moves: dict[Partition, tuple[int, int]] = {}
         for partition in sorted(touched):
@@ -142,8 +159,7 @@ class Publisher:
         self._store.move_published(moves)
         self._published |= {partition: end for partition, (_, end) in moves.items()}
 
-    def _recover(self, partition: Partition) -> int:
-        position = self._store.positions()[partition]
+    def _recover(self, partition: Partition, position: Position) -> int:
         start = position.published
         while start < position.applied:
             end = min(start + RECOVERY_RECORDS, position.applied)

@@ -60,18 +60,16 @@ class Worker:
         """
         positions = self._store.positions()
         starts: dict[tuple[str, int], int] = {}
-        claims, behind = [], []
+        claims = []
         for topic, number in partitions:
             partition = (self._kinds[topic], number)
             position = positions.get(partition)
             if position is None:
                 raise FoldlineError(f"the database has no position of {topic}[{number}]: run `foldline init`")
             claims.append(Claim(*partition, position.topic_id, position.applied, position.last_offset, position.last_digest))
-            if position.published < position.applied:
-                behind.append(partition)
             self._next[partition] = starts[topic, number] = position.applied
         self._ports.log.verify(claims)
-        self._publisher.recover(behind)
+        self._publisher.take(self._next)
         return starts
 
     def handle(self, records: Sequence[Record]) -> dict[tuple[str, int], int]:
@@ -152,6 +150,7 @@ class Worker:
         self._committer.submit(self._commit, batch).result()
 
     def _commit(self, batch: Batch) -> None:
+        self._publisher.wait_open(batch.commit.moves)
         self._commit_store.commit(batch.commit)
         self._publisher.submit(batch)
 
