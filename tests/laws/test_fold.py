@@ -90,6 +90,26 @@ class TestLaw1:
             assert state.attributes == {"b": 1, "c": 1}
             assert [letter.code for letter in database.letters.values()] == ["record_too_large"]
 
+    def test_a_stray_record_does_not_bring_back_an_older_state(self) -> None:
+        memory = MemoryLog(REGISTRY, 2)
+        home = partition_of(message_key("org_1", "PROD-1"), 2)
+        other = 1 - home
+        for version in range(3):
+            memory.append("items", [item(received_at=version)])
+        memory.append_raw("items", message_key("org_1", "PROD-1"), None, other)
+        database = MemoryDatabase({"items": memory.topic_id("items")}, 2)
+        store = MemoryStateStore(database)
+        folder = BatchFolder(store, REGISTRY, 2, cache_bytes=1)
+        first, second, third = memory.stretch("items", home, 0, 3)
+        store.commit(folder.fold({("items", home): Stretch(0, [first])}, {}).commit)
+        under_way = folder.fold({("items", home): Stretch(1, [second])}, {})
+        stretches = {
+            ("items", other): Stretch(0, memory.stretch("items", other, 0, 1)),
+            ("items", home): Stretch(2, [third]),
+        }
+        batch = folder.fold(stretches, under_way.dirty)
+        assert [row.state.version for rows in batch.commit.rows.values() for row in rows] == [3]
+
 
 def through_batches(
     log: list[tuple[Kind, Sent]], partitions: int, size: int, cache_bytes: int, overlapped: bool
