@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from foldline.domain.records import Kind, Upsert
 
 # How the laws are tried. With CI in the environment always on the same examples.
-laws = settings(max_examples=60, deadline=None, derandomize="CI" in os.environ)
+laws = settings(max_examples=40, deadline=None, derandomize="CI" in os.environ)
 
 KINDS: st.SearchStrategy[Kind] = st.sampled_from(["items", "users"])
 ORG_IDS = st.sampled_from(["org_1", "org_2", "o", "-", "O" * 64])
