@@ -1,7 +1,7 @@
 """A request's body into upserts, or into every field error of it. Pure; the API and the files share it.
 
 1. Nothing of a request is accepted unless all of it holds.
-2. The errors of the whole request are counted; the first 100 are listed, in the order of the records.
+2. The errors of the whole request are counted; the first 100 are named, in the order of the records, and no more.
 3. The fast look accepts only what certainly holds. Whatever it does not accept is parsed again exactly and judged by name.
 4. No message and no path contains the value of an attribute; what is echoed of a request can be printed.
 """
@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
@@ -29,6 +30,7 @@ from foldline.domain.values import (
     ZERO,
     BadNumber,
     Unparsable,
+    fault_count,
     faults,
     look,
     may_have_vanished,
@@ -113,6 +115,22 @@ def judge(kind: Kind, index: int, record: Any) -> Iterator[FieldError]:
             yield FieldError(index, known, fault.field, fault.code, fault.message)
 
 
+def error_count(kind: Kind, record: Any) -> int:
+    """How many errors `judge` finds in a record. They are not named: a request may have very many, and few are listed."""
+    if type(record) is not dict:
+        return 1
+    count = int(ID_FIELD[kind] not in record)
+    for name, value in record.items():
+        check = _CHECKS[kind].get(name)
+        if check is None:
+            count += 1
+        elif check is _attributes and type(value) is dict:
+            count += fault_count(value)
+        else:
+            count += sum(1 for _ in check(name, value))
+    return count
+
+
 def _judge(kind: Kind, body: bytes, stamp: Stamp, max_records: int) -> Outcome:
     try:
         value = parse_exactly(body)
@@ -126,10 +144,9 @@ def _judge(kind: Kind, body: bytes, stamp: Stamp, max_records: int) -> Outcome:
     listed: list[FieldError] = []
     count = 0
     for index, record in enumerate(records):
-        for error in judge(kind, index, record):
-            count += 1
-            if count <= MAX_LISTED:
-                listed.append(error)
+        if found := error_count(kind, record):
+            count += found
+            listed += islice(judge(kind, index, record), min(found, MAX_LISTED - len(listed)))
     return Refused(listed, count) if count else [_upsert(kind, stamp, *indexed) for indexed in enumerate(records)]
 
 

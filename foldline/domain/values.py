@@ -16,7 +16,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from itertools import accumulate
+from typing import Any
 
 import orjson
 
@@ -33,14 +34,20 @@ PLAIN, NORMALISE, ZERO, SUSPICIOUS = 0, 1, 2, 3
 
 _ZEROS = b"0" * 100
 _TINY = re.compile(rb"[0-9.][eE]-0*[1-9][0-9]{2}")
-_BRACKETS = re.compile(rb'"(?:[^"\\]+|\\.)*+"?|[\[{\]}]', re.DOTALL)
+_LONG_INTEGER = re.compile(rb"[0-9]{19}")
+_STRING = re.compile(rb'"(?:[^"\\]+|\\.)*+"?', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEP = {bracket: 1 if bracket in b"[{" else -1 for bracket in b"[]{}"}
 _BAD_CHARACTER = re.compile("[\x00\ud800-\udfff]")
+_BAD_STRING = "has U+0000 or an unpaired surrogate"
+_NOT_KEPT = "must be an integer from -2^63 to 2^63-1, or a double that is 0 or from 1e-60 to 1e60 in magnitude"
 
 
-class BadNumber(NamedTuple):
-    """Stands in a parsed value for a number literal that breaks rule 1."""
+class BadNumber:
+    """Stands in a parsed value for a number literal that breaks rule 1: `BAD_NUMBER` for every one."""
 
-    literal: str
+
+BAD_NUMBER = BadNumber()
 
 
 class Unparsable(Exception):
@@ -136,31 +143,52 @@ def attributes_of(text: str) -> tuple[dict[str, Any], int] | Rejection:
 def faults(value: Any, path: str, depth: int = 1) -> Iterator[Rejection]:
     """Every breach of rules 1 to 3 in an exactly parsed value, each with its path (`attributes.sizes[2].eu`)."""
     kind = type(value)
-    if kind is dict:
-        if depth > ATTRIBUTES_MAX_DEPTH:
-            yield _too_deep(path)
-            return
-        for key, member in value.items():
-            member_path = f"{path}.{printable(key)}"
-            if _BAD_CHARACTER.search(key):
-                yield _bad_string(member_path)
-            yield from faults(member, member_path, depth + 1)
-    elif kind is list:
-        if depth > ATTRIBUTES_MAX_DEPTH:
-            yield _too_deep(path)
-            return
-        for place, member in enumerate(value):
-            yield from faults(member, f"{path}[{place}]", depth + 1)
-    elif kind is str:
+    if kind is str:
         if _BAD_CHARACTER.search(value):
-            yield _bad_string(path)
+            yield Rejection("invalid_string", path, f"{path} {_BAD_STRING}")
     elif kind is BadNumber:
-        yield Rejection("invalid_number", path, f"{path} is a number that cannot be kept exactly enough; see the limits")
+        yield Rejection("invalid_number", path, f"{path} {_NOT_KEPT}")
+    elif kind is dict or kind is list:
+        if depth > ATTRIBUTES_MAX_DEPTH:
+            yield Rejection("too_deep", path, f"{path} nests deeper than {ATTRIBUTES_MAX_DEPTH}")
+            return
+        place: Any
+        for place, member in value.items() if kind is dict else enumerate(value):
+            bad_key = kind is dict and string_fault(place)
+            if bad_key or _may_have_faults(member):
+                member_path = f"{path}.{printable(place)}" if kind is dict else f"{path}[{place}]"
+                if bad_key:
+                    yield Rejection("invalid_string", member_path, f"{member_path} {_BAD_STRING}")
+                yield from faults(member, member_path, depth + 1)
+
+
+def fault_count(value: Any, depth: int = 1) -> int:
+    """How many `faults` an exactly parsed object or array has, without a name for any: a request may have very many."""
+    if depth > ATTRIBUTES_MAX_DEPTH:
+        return 1
+    count, members, bad_character = 0, value, _BAD_CHARACTER.search
+    if type(value) is dict:
+        count, members = sum(bad_character(key) is not None for key in value), value.values()
+    for member in members:
+        kind = type(member)
+        if kind is str:
+            if bad_character(member):
+                count += 1
+        elif kind is BadNumber:
+            count += 1
+        elif kind is dict or kind is list:
+            count += fault_count(member, depth + 1)
+    return count
 
 
 def string_fault(value: str) -> bool:
     """Whether a string breaks rule 2."""
     return _BAD_CHARACTER.search(value) is not None
+
+
+def _may_have_faults(value: Any) -> bool:
+    kind = type(value)
+    return string_fault(value) if kind is str else kind is dict or kind is list or kind is BadNumber
 
 
 def normalised(value: Any) -> Any:
@@ -186,7 +214,8 @@ def parse_exactly(text: bytes) -> Any:
     if _nesting(text) > PARSEABLE_DEPTH:
         raise Unparsable("too_deep", f"the JSON nests more than {PARSEABLE_DEPTH} deep; {ATTRIBUTES_MAX_DEPTH} is the limit")
     try:
-        return json.loads(text.decode("utf-8"), parse_int=_integer, parse_float=_double, parse_constant=BadNumber)
+        integer = _integer if _LONG_INTEGER.search(text) else int
+        return json.loads(text.decode("utf-8"), parse_int=integer, parse_float=_double, parse_constant=_no_number)
     except UnicodeDecodeError as error:
         raise Unparsable("invalid_json", f"the body is not UTF-8: byte {error.start} cannot be decoded") from error
     except json.JSONDecodeError as error:
@@ -198,38 +227,24 @@ def parse_exactly(text: bytes) -> Any:
 def _nesting(text: bytes) -> int:
     if text.count(b"[") + text.count(b"{") <= PARSEABLE_DEPTH:
         return 0  # it cannot be too much, however much it is
-    depth = deepest = 0
-    for token in _BRACKETS.finditer(text):
-        first = token[0][0]
-        if first in b"[{":
-            depth += 1
-            if depth > deepest:
-                deepest = depth
-                if deepest > PARSEABLE_DEPTH:
-                    break
-        elif first in b"]}":
-            depth -= 1
-    return deepest
+    brackets = _STRING.sub(b"", text).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEP.__getitem__, brackets)), default=0)
+
+
+def _no_number(_: str) -> BadNumber:
+    return BAD_NUMBER
 
 
 def _integer(literal: str) -> int | BadNumber:
     if len(literal) > 20:
-        return BadNumber(literal[:40])
+        return BAD_NUMBER
     number = int(literal)
-    return number if INTEGER_MIN <= number <= INTEGER_MAX else BadNumber(literal)
+    return number if INTEGER_MIN <= number <= INTEGER_MAX else BAD_NUMBER
 
 
 def _double(literal: str) -> float | BadNumber:
     number = float(literal)
     if number == 0.0:
         mantissa = literal.lower().partition("e")[0]
-        return number if not mantissa.strip("-0.") else BadNumber(literal[:40])
-    return number if DOUBLE_MIN <= abs(number) <= DOUBLE_MAX else BadNumber(literal[:40])
-
-
-def _bad_string(path: str) -> Rejection:
-    return Rejection("invalid_string", path, f"{path} has U+0000 or an unpaired surrogate")
-
-
-def _too_deep(path: str) -> Rejection:
-    return Rejection("too_deep", path, f"{path} nests deeper than {ATTRIBUTES_MAX_DEPTH}")
+        return number if not mantissa.strip("-0.") else BAD_NUMBER
+    return number if DOUBLE_MIN <= abs(number) <= DOUBLE_MAX else BAD_NUMBER

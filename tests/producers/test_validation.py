@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import foldline.domain.values
+import producers.validation
 from foldline.domain.records import KINDS, Kind, Upsert
 from foldline.domain.times import format_rfc3339, parse_rfc3339
-from producers.validation import MAX_LISTED, Outcome, Refused, Stamp, TooMany, validate
+from foldline.domain.values import BAD_NUMBER
+from producers.validation import MAX_LISTED, Outcome, Refused, Stamp, TooMany, error_count, judge, validate
 
 STAMP = Stamp("org_a", "0123456789abcdef0123456789abcdef", 1_736_672_400_000_000)
 
@@ -209,6 +212,35 @@ def test_every_error_of_a_request_is_counted_and_the_first_are_listed() -> None:
     assert [(e.place, e.id, e.field) for e in outcome.errors[-2:]] == [(49, "i49", "status"), (49, "i49", "price")]
 
 
+MANY = [
+    (b'{"item_id":"A","attributes":{"x":[' + b"1e99," * 200_000 + b"0]}}", 200_000, "attributes.x[99]"),
+    (
+        b'{"item_id":"A","attributes":{"x":' + b"[" * 31 + b"[]," * 300_000 + b"0" + b"]" * 31 + b"}}",
+        300_000,
+        "attributes.x" + "[0]" * 30 + "[99]",
+    ),
+    (b'{"item_id":"A",' + b",".join(b'"%d":0' % n for n in range(90_000)) + b"}", 90_000, "99"),
+]
+
+
+@pytest.mark.parametrize(("body", "total", "last"), MANY, ids=["numbers", "arrays", "fields"])
+def test_only_what_is_listed_is_named_however_many_there_are(body: bytes, total: int, last: str, named: list[str]) -> None:
+    outcome = items(body)
+    assert isinstance(outcome, Refused)
+    assert (outcome.total, len(outcome.errors), outcome.errors[-1].field) == (total, MAX_LISTED, last)
+    assert len(named) <= 2 * MAX_LISTED
+
+
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The paths of the rejections that are made: what naming errors costs."""
+    paths: list[str] = []
+    for module in (foldline.domain.values, producers.validation):
+        make = module.Rejection
+        monkeypatch.setattr(module, "Rejection", lambda *fields, make=make: paths.append(fields[1]) or make(*fields))
+    return paths
+
+
 def test_one_bad_record_refuses_the_good_ones() -> None:
     outcome = items(b'[{"item_id":"A"},7,{"item_id":"B","attributes":{"x":"secret","y":1e999}}]')
     assert isinstance(outcome, Refused)
@@ -274,3 +306,24 @@ def test_any_bytes_have_an_outcome_that_can_be_told(kind: Kind, body: bytes) -> 
     outcome = validate(kind, body, STAMP, 10_000)
     if isinstance(outcome, Refused):
         assert orjson.dumps([error.as_json() for error in outcome.errors])
+
+
+FAULTY = st.recursive(
+    VALUES | st.just(BAD_NUMBER) | st.sampled_from(["\x00", "\ud800", "deep"]).map(lambda s: s if s != "deep" else deep(33)),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
+    max_leaves=12,
+)
+NAMES = st.sampled_from(["item_id", "user_id", "item_type", "created_at", "status", "attributes", "price", "\x00"])
+
+
+def deep(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value, BAD_NUMBER]
+    return value
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(record=st.dictionaries(NAMES, FAULTY | STATUS, max_size=6) | FAULTY)
+def test_errors_are_counted_as_they_are_named(kind: Kind, record: Any) -> None:
+    assert error_count(kind, record) == len(list(judge(kind, 0, record)))
