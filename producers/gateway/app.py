@@ -85,7 +85,11 @@ async def _unreachable(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = _MESSAGES.get(error.status_code, str(error.detail))
-    return await _refusal(request, Refusal(error.status_code, message, headers=error.headers))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        allowed = headers.get("Allow", "GET, HEAD")  # static files name none
+        headers["Allow"] = ", ".join(sorted(allowed.split(", ")))
+    return await _refusal(request, Refusal(error.status_code, message, headers=headers))
 
 
 async def _parameters(request: Request, error: Exception) -> Response:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
-from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from producers.gateway import models
 from producers.gateway.access import Caller
 from producers.gateway.envelope import Refusal, done, unavailable
 from producers.gateway.parts import Parts, parts_of
+from producers.gateway.routes import GetRoute
 from producers.gateway.tokens import Operation, read_operation_id
 from producers.validation import FieldError
 
@@ -68,13 +68,11 @@ async def wait_for(parts: Parts, caller: Caller, operation_id: str | None) -> No
 
 
 ROUTES = [
-    APIRoute(
+    GetRoute(
         "/v1/ingest/operations/{operation_id}",
         operation,
-        methods=["GET"],
         tags=["Ingest"],
         summary="What has become of an upsert",
         responses=models.responses(models.OperationAnswer, 401, 403, 404, 429, 503),
-        response_class=Response,
     )
 ]

@@ -12,7 +12,6 @@ from typing import Any
 
 import swagger_ui_bundle
 from fastapi import FastAPI, Request
-from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -23,6 +22,7 @@ from producers.gateway import models
 from producers.gateway.envelope import Json, Refusal, done, unavailable
 from producers.gateway.openapi import document
 from producers.gateway.parts import Parts, parts_of
+from producers.gateway.routes import GetRoute
 
 _DOCS = """<!doctype html>
 <html lang="en">
@@ -81,15 +81,9 @@ async def _missing(parts: Parts) -> list[str]:
     return [str(error) for error in outcomes if isinstance(error, FoldlineError)]
 
 
-def _health(path: str, endpoint: Any, summary: str, *refusals: int) -> APIRoute:
-    return APIRoute(
-        path,
-        endpoint,
-        methods=["GET"],
-        tags=["Operate"],
-        summary=summary,
-        responses=models.responses(models.HealthAnswer, *refusals),
-        response_class=Response,
+def _health(path: str, endpoint: Any, summary: str, *refusals: int) -> GetRoute:
+    return GetRoute(
+        path, endpoint, tags=["Operate"], summary=summary, responses=models.responses(models.HealthAnswer, *refusals)
     )
 
 

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 
 from fastapi import Depends, Query, Request
-from fastapi.routing import APIRoute
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
@@ -20,6 +19,7 @@ from producers.gateway.access import Caller
 from producers.gateway.envelope import Refusal, done, wrong_fields
 from producers.gateway.operations import Admitted, wait_for
 from producers.gateway.parts import Parts, parts_of
+from producers.gateway.routes import GetRoute
 from producers.gateway.tokens import cursor as make_cursor
 from producers.gateway.tokens import read_cursor
 from producers.validation import FieldError
@@ -40,7 +40,7 @@ Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="At most so many; a
 Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]
 
 
-class RecordRoute(APIRoute):
+class RecordRoute(GetRoute):
     """A route whose last part is an id: everything after the third slash, percent-decoded once. Slashes, dots and what
     looks like an escape after that belong to the id. What is not UTF-8 is no route."""
 
@@ -174,22 +174,20 @@ def _decoded(raw_path: bytes, prefix: bytes) -> str | None:
         return None
 
 
-def _route(route: type[APIRoute], path: str, endpoint: Any, summary: str, answer: Any, *refusals: int) -> APIRoute:
+def _route(route: type[GetRoute], path: str, endpoint: Any, summary: str, answer: Any, *refusals: int) -> GetRoute:
     return route(
         path,
         endpoint,
-        methods=["GET"],
         tags=["Read"],
         summary=summary,
         dependencies=[Depends(known_parameters)],
         responses=models.responses(answer, 400, 401, 403, *refusals, 429, 503),
-        response_class=Response,
     )
 
 
 ROUTES = [
-    _route(APIRoute, "/v1/items", items, "List items", models.ItemPageAnswer, 404),
-    _route(APIRoute, "/v1/users", users, "List users", models.UserPageAnswer, 404),
+    _route(GetRoute, "/v1/items", items, "List items", models.ItemPageAnswer, 404),
+    _route(GetRoute, "/v1/users", users, "List users", models.UserPageAnswer, 404),
     _route(RecordRoute, "/v1/items/{item_id:path}", item, "Read an item", models.ItemAnswer, 404),
     _route(RecordRoute, "/v1/users/{user_id:path}", user, "Read a user", models.UserAnswer, 404),
 ]

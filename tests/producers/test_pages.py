@@ -28,6 +28,20 @@ def test_health(anyone: httpx.Client) -> None:
         assert (answer.status_code, answer.json()["success"]) == (200, True)
 
 
+@pytest.mark.parametrize(
+    "path", ["/", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs/assets/swagger-ui.css", "/registry/subjects"]
+)
+def test_head_answers_as_get_does_without_a_body(anyone: httpx.Client, path: str) -> None:
+    got, head = anyone.get(path), anyone.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert (head.headers["Content-Type"], head.headers["Content-Length"]) == (
+        got.headers["Content-Type"],
+        str(len(got.content)),
+    )
+    # What follows on the connection is not taken for the body.
+    assert anyone.get("/healthz").json()["success"] is True
+
+
 def test_the_first_page_needs_nothing_from_elsewhere(anyone: httpx.Client) -> None:
     answer = anyone.get("/")
     assert answer.headers["content-type"].startswith("text/html")
@@ -60,6 +74,7 @@ def test_the_document_tells_of_every_route(anyone: httpx.Client) -> None:
     }
     assert document["components"]["schemas"]["ItemUpsert"]["required"] == ["item_id"]
     assert document["components"]["schemas"]["ItemUpsert"]["additionalProperties"] is False
+    assert {method for path in document["paths"].values() for method in path} == {"get", "post"}
     listing = document["paths"]["/v1/items"]["get"]
     assert {parameter["name"] for parameter in listing["parameters"]} == {
         "status", "item_type", "ids", "limit", "cursor", "include_deleted", "min_operation",
@@ -98,9 +113,15 @@ def test_metrics_count_requests_by_route_and_status(anyone: httpx.Client, gatewa
     ("method", "path", "status", "allow"),
     [
         ("GET", "/v1/ingest/items/upsert", 405, "POST"),
-        ("DELETE", "/v1/items", 405, "GET"),
-        ("PUT", "/v1/items/a/b", 405, "GET"),
-        ("POST", "/healthz", 405, "GET"),
+        ("HEAD", "/v1/ingest/items/upsert", 405, "POST"),
+        ("DELETE", "/v1/items", 405, "GET, HEAD"),
+        ("PUT", "/v1/items/a/b", 405, "GET, HEAD"),
+        ("POST", "/v1/ingest/operations/op_x", 405, "GET, HEAD"),
+        ("POST", "/healthz", 405, "GET, HEAD"),
+        ("POST", "/", 405, "GET, HEAD"),
+        ("POST", "/registry/subjects", 405, "GET, HEAD"),
+        ("POST", "/docs/assets/swagger-ui.css", 405, "GET, HEAD"),
+        ("HEAD", "/v1/nowhere", 404, None),
         ("POST", "/v1/nowhere", 404, None),
         ("GET", "/v1/ingest/items/upsert/", 404, None),
         ("GET", "/healthz/", 404, None),
@@ -110,9 +131,11 @@ def test_metrics_count_requests_by_route_and_status(anyone: httpx.Client, gatewa
 )
 def test_what_is_not_there(anyone: httpx.Client, method: str, path: str, status: int, allow: str | None) -> None:
     answer = anyone.request(method, path)
-    refused(answer, status)
-    if allow is not None:
-        assert allow in re.split(", *", answer.headers["Allow"])
+    if method == "HEAD":
+        assert (answer.status_code, answer.content) == (status, b"")
+    else:
+        refused(answer, status)
+    assert answer.headers.get("Allow") == allow
 
 
 def test_a_failure_inside_is_an_envelope_and_a_log_line_without_what_was_sent(
