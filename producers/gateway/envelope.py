@@ -57,10 +57,10 @@ def failure(message: str, errors: Sequence[FieldError] = (), count: int = 1) -> 
     return {"success": False, "message": message, "data": None, "error": detail, "error_count": count}
 
 
-def wrong_fields(errors: Sequence[FieldError], count: int) -> Refusal:
-    """400 for field errors, the first `len(errors)` of `count`."""
-    noun = "error" if count == 1 else "errors"
-    return Refusal(400, f"Nothing was accepted: {count} {noun}, the first: {errors[0].message}", errors, count)
+def wrong_fields(errors: Sequence[FieldError], count: int, outcome: str = "") -> Refusal:
+    """400 for field errors, the first `len(errors)` of `count`. `outcome` says what that means, if anything."""
+    found = f"{count} error{'s' if count > 1 else ''}, the first: {errors[0].message}"
+    return Refusal(400, f"{outcome}: {found}" if outcome else found, errors, count)
 
 
 def unavailable(message: str) -> Refusal:

@@ -105,7 +105,7 @@ def _refusal(outcome: Refused | TooMany, max_records: int, count: Callable[[Iter
             413, f"{outcome.records} records are more than {max_records}: send them in parts, or use the bulk import"
         )
     count(outcome.errors)
-    return wrong_fields(outcome.errors, outcome.total)
+    return wrong_fields(outcome.errors, outcome.total, "Nothing was accepted")
 
 
 def _what_may_appear(error: NotAppended) -> str:

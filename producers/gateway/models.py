@@ -180,8 +180,9 @@ DESCRIPTIONS = {
 
 
 def responses(answer: type[BaseModel], *refusals: int) -> dict[int | str, dict[str, Any]]:
-    """The answers of a route, for FastAPI."""
+    """The answers of a route that reads, for FastAPI."""
+    descriptions = DESCRIPTIONS | {400: "A parameter that is unknown, or a value that it cannot have."}
     negative: dict[int | str, dict[str, Any]] = {
-        status: {"model": Refusal, "description": DESCRIPTIONS[status]} for status in refusals
+        status: {"model": Refusal, "description": descriptions[status]} for status in refusals
     }
     return {200: {"model": answer}, **negative}

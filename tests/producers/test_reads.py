@@ -178,6 +178,31 @@ def test_parameters_that_do_not_hold(shop: httpx.Client, query: str, field: str,
     assert [(error["index"], error["field"], error["code"]) for error in errors] == [(0, field, code)]
 
 
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("stauts=active", "1 error, the first: there is no query parameter stauts"),
+        ("a=1&b=2", "2 errors, the first: there is no query parameter a"),
+        ("cursor=nonsense", "1 error, the first: cursor is not one of this listing's"),
+        ("limit=0", "1 error, the first: limit: Input should be greater than or equal to 1"),
+    ],
+)
+def test_a_refused_read_does_not_speak_of_accepting(shop: httpx.Client, query: str, message: str) -> None:
+    answer = shop.get(f"/v1/items?{query}")
+    assert (answer.status_code, answer.json()["message"]) == (400, message)
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/items", "/v1/items/a", "/v1/items/nope", "/v1/users?x=1", "/v1/ingest/operations/op_x"]
+)
+def test_head_answers_as_get_does_without_a_body(shop: httpx.Client, path: str) -> None:
+    got, head = shop.get(path), shop.head(path)
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    assert head.headers["Content-Type"] == got.headers["Content-Type"]
+    assert head.headers["Content-Length"] == str(len(got.content))
+    assert "RateLimit-Limit" in head.headers
+
+
 def test_users_have_no_item_type(shop: httpx.Client) -> None:
     assert refused(shop.get("/v1/users?item_type=t"), 400)[0]["code"] == "unknown_field"
     assert refused(shop.get("/v1/users/U?limit=1"), 400)[0]["code"] == "unknown_field"
