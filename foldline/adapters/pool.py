@@ -10,7 +10,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from foldline.adapters.postgres import translation
+from foldline.adapters.postgres import HOW_TO_INITIALISE, NOT_INITIALISED, translation
 from foldline.domain.errors import Unreachable
 from foldline.settings import Settings
 
@@ -18,7 +18,6 @@ Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
 Rows: TypeAlias = list[tuple[Any, ...]]
 
 RECONNECT_SECONDS = 1.0
-NOT_INITIALISED = ("3F000", "42P01", "42883")  # no such schema, table or function
 
 
 class Database:
@@ -75,7 +74,7 @@ class Database:
             return await self._run(query, parameters)
         except psycopg.Error as error:
             if error.sqlstate in NOT_INITIALISED:
-                raise Unreachable("PostgreSQL is not initialised: run `foldline init`") from error
+                raise Unreachable(HOW_TO_INITIALISE) from error
             if error.sqlstate is None and isinstance(error, psycopg.OperationalError):
                 raise Unreachable("PostgreSQL cannot be reached") from error
             raise translation(error) from error

@@ -15,6 +15,8 @@ Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 CONFLICT = "FL001"
 BAD_DATA_CLASSES = ("22", "23", "54")
+NOT_INITIALISED = ("3F000", "42P01", "42883")  # no such schema, table or function
+HOW_TO_INITIALISE = "PostgreSQL is not initialised: run `foldline init`"
 
 
 def connect(url: str, application_name: str, timeout_seconds: float = 5.0) -> Connection:
@@ -35,7 +37,8 @@ def connect(url: str, application_name: str, timeout_seconds: float = 5.0) -> Co
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns driver errors into ours: `Conflict`, `BadData`, and `Unreachable` for everything else, which may pass."""
+    """Turns driver errors into ours: `Conflict`, `BadData`, `FoldlineError` before `foldline init` has run, and
+    `Unreachable` for everything else, which may pass."""
     try:
         yield
     except psycopg.Error as error:
@@ -49,6 +52,8 @@ def translation(error: psycopg.Error) -> FoldlineError:
         return Conflict(_one_line(error))
     if state[:2] in BAD_DATA_CLASSES or isinstance(error, psycopg.DataError):
         return BadData(_one_line(error))
+    if state in NOT_INITIALISED:
+        return FoldlineError(HOW_TO_INITIALISE)
     return Unreachable(f"PostgreSQL did not do what it was asked ({state or type(error).__name__}): {_one_line(error)}")
 
 

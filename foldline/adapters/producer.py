@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from foldline.adapters.codec import UPSERTS_TOPIC, BundledRegistry, Registry, UpsertCodec
 from foldline.adapters.memory import MemoryLog
-from foldline.adapters.topics import TopicState, admin_client, describe_topics
+from foldline.adapters.topics import TopicState, admin_client, describe_topics, lacks_topic
 from foldline.domain.errors import Unreachable
 from foldline.domain.keys import message_key
 from foldline.domain.records import KINDS, Kind, Upsert
@@ -195,6 +195,8 @@ class KafkaLog:
             timeout = self._settings.delivery_timeout_seconds
             self._described = await asyncio.wait_for(asyncio.shield(self._describing), timeout)
         except KafkaException as error:
+            if lacks_topic(error):
+                raise NotAppended("Kafka lacks a topic: run `foldline init`", may_appear=False) from error
             raise NotAppended(f"Kafka cannot be reached: {error.args[0].str()}", may_appear=False) from error
         except TimeoutError as error:
             raise NotAppended("Kafka does not answer", may_appear=False) from error

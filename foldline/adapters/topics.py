@@ -20,6 +20,7 @@ from foldline.settings import Settings
 DEAD_LETTERS_TOPIC = "upserts.dead-letters.v1"
 TIMEOUT_SECONDS = 15.0
 KNOWN_POLL_SECONDS = 0.1
+UNKNOWN_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 
 
 class TopicState(NamedTuple):
@@ -88,7 +89,7 @@ def _described_when_known(admin: AdminClient, names: list[str]) -> dict[str, Top
         try:
             return describe_topics(admin, names)
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART or time.monotonic() > deadline:
+            if not lacks_topic(error) or time.monotonic() > deadline:
                 raise
         time.sleep(KNOWN_POLL_SECONDS)
 
@@ -102,6 +103,13 @@ def describe_topics(admin: AdminClient, names: list[str], timeout_seconds: float
     }
 
 
-def unreachable(settings: Settings, error: KafkaException) -> Unreachable:
-    """Our error for one of Kafka's."""
+def lacks_topic(error: KafkaException) -> bool:
+    """Whether Kafka answered, and said that there is no such topic or partition."""
+    return error.args[0].code() in UNKNOWN_TOPIC
+
+
+def unreachable(settings: Settings, error: KafkaException) -> FoldlineError:
+    """Our error for one of Kafka's: `Unreachable`, or `FoldlineError` before `foldline init` has run."""
+    if lacks_topic(error):
+        return FoldlineError(f"Kafka at {settings.kafka_bootstrap} lacks a topic: run `foldline init`")
     return Unreachable(f"Kafka at {settings.kafka_bootstrap} did not do what it was asked: {error.args[0].str()}")

@@ -42,6 +42,13 @@ def settings_for(data_dir: Path | None) -> Settings:
     return Settings()
 
 
+def servable(settings: Settings) -> Settings:
+    """The settings, where this version does all that they ask for. Raises `Unreachable`."""
+    if settings.schema_registry_url:
+        raise Unreachable("FOLDLINE_SCHEMA_REGISTRY_URL is set, but schema registries come with a later version: unset it")
+    return settings
+
+
 def stack_for(data_dir: Path | None) -> Stack | None:
     """The stack that runs on the data directory; None where none does and no directory is given."""
     stack = running_stack(data_directory(data_dir))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
 from rich.console import Console
 
 from foldline.adapters.postgres import connect
 from foldline.adapters.topics import ensure_topics
-from foldline.cli.context import settings_for
+from foldline.cli.context import DataDir, servable, settings_for
 from projections.generations import migrate
 from projections.tables import ensure_positions
 
 
-def init(data_dir: Annotated[Path | None, typer.Option(help="Data directory of the embedded stack.")] = None) -> None:
-    """Creates or migrates tables and topics, and asserts their settings. Safe to repeat."""
-    settings = settings_for(data_dir)
+def init(data_dir: DataDir = None) -> None:
+    """Create or migrate tables and topics, and assert their settings; safe to repeat."""
+    settings = servable(settings_for(data_dir))
     ensure_topics(settings)
     with connect(settings.database_url, "foldline init", settings.database_timeout_seconds) as connection:
         ran = migrate(connection)

@@ -12,7 +12,7 @@ from foldline.cli.context import DataDir, Json, settings_for
 from foldline.cli.orgs import Org, as_json_lines, as_table, connected
 from producers import tenants
 
-app = typer.Typer(no_args_is_help=True, help="Create, list, rotate and revoke keys.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Create, list, rotate and revoke keys.")
 
 
 class Role(StrEnum):
@@ -34,7 +34,7 @@ def create(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Make another key for an organisation; it is shown this once."""
+    """Create another key for an organisation; it is shown this once."""
     settings = settings_for(data_dir)
     with connected(settings) as connection:
         made = tenants.create_key(connection, org, role.value, settings.key_prefix)
@@ -60,7 +60,7 @@ def list_(
 
 @app.command()
 def rotate(key: Named, data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Revoke a key and make another of its role, which is shown this once."""
+    """Revoke a key and create another of its role, which is shown this once."""
     settings = settings_for(data_dir)
     with connected(settings) as connection:
         old, new = tenants.rotate_key(connection, key, settings.key_prefix)
@@ -69,7 +69,7 @@ def rotate(key: Named, data_dir: DataDir = None, as_json: Json = False) -> None:
 
 @app.command()
 def revoke(key: Named, data_dir: DataDir = None, as_json: Json = False) -> None:
-    """End a key: its requests are answered with 401 within 2 s."""
+    """Revoke a key: its requests are answered with 401 within 2 s."""
     with connected(settings_for(data_dir)) as connection:
         old = tenants.revoke_key(connection, key)
     if as_json:

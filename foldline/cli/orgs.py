@@ -15,7 +15,7 @@ from foldline.domain.errors import Unreachable
 from foldline.settings import Settings
 from producers import tenants
 
-app = typer.Typer(no_args_is_help=True, help="Create, list, change and suspend organisations.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Create, list, change and suspend organisations.")
 
 Org = Annotated[str, typer.Argument(help="The organisation's id.", metavar="ORG")]
 
@@ -50,7 +50,7 @@ def create(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Make an organisation with a publishable and a secret key, which are shown this once."""
+    """Create an organisation with a publishable and a secret key, which are shown this once."""
     if owner is not None:
         raise Unreachable("--owner comes with the dashboard; leave it out for now")
     settings = settings_for(data_dir)

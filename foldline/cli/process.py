@@ -17,8 +17,9 @@ import typer
 
 from foldline.adapters.codec import BundledRegistry
 from foldline.adapters.consumer import KafkaLogReader
-from foldline.cli.context import settings_for
+from foldline.cli.context import DataDir, servable, settings_for
 from foldline.cli.logs import log_to_stderr
+from foldline.cli.services import assert_initialised
 from foldline.domain.errors import Unreachable
 from foldline.settings import Settings
 from processors.runners.native import NativeRunner
@@ -42,12 +43,13 @@ class Runner(StrEnum):
 
 def process(
     runner: Annotated[Runner, typer.Option(help="What delivers the records.")] = Runner.native,
-    data_dir: Annotated[Path | None, typer.Option(help="Data directory of the embedded stack.")] = None,
+    data_dir: DataDir = None,
 ) -> None:
-    """Folds the log into state until it is told to stop (SIGTERM), then finishes what it began."""
+    """Fold the log into state until SIGTERM, then finish what was begun."""
     if runner is Runner.faust:
         raise Unreachable("the faust runner comes with a later version: use --runner native")
-    settings = settings_for(data_dir)
+    settings = servable(settings_for(data_dir))
+    assert_initialised(settings)
     log_to_stderr()
     tune_interpreter()
     stop = threading.Event()

@@ -57,7 +57,8 @@ def bound(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise Unreachable(
-            f"the gateway cannot listen on {host}:{port}: {error.strerror}; choose another by FOLDLINE_GATEWAY_PORT"
+            f"the gateway cannot listen on {host}:{port}: {error.strerror}; "
+            "choose another port by --port or FOLDLINE_GATEWAY_PORT"
         ) from error
     return listener
 

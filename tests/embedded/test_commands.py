@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from foldline.cli import COMMANDS
+from foldline.cli import COMMANDS, load
 
 
 def foldline(directory: Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
@@ -53,6 +55,35 @@ def test_a_directory_that_was_given_is_not_passed_over(tmp_path: Path) -> None:
 def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
     code, _, err = foldline(tmp_path, "settings", FOLDLINE_PARTITIONS="many")
     assert (code, err.startswith("foldline: FOLDLINE_PARTITIONS: ")) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["up", "init", "gateway", "process"])
+def test_a_schema_registry_is_not_passed_over(tmp_path: Path, command: str) -> None:
+    code, out, err = foldline(tmp_path, command, FOLDLINE_SCHEMA_REGISTRY_URL="http://127.0.0.1:8081")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("foldline: FOLDLINE_SCHEMA_REGISTRY_URL is set")
+    assert "later version" in err
+
+
+def every_command() -> Iterator[tuple[str, Any]]:
+    """Each command and group with its path."""
+    for name, (target, _) in COMMANDS.items():
+        command = load(target)
+        yield name, command
+        yield from ((f"{name} {below}", one) for below, one in getattr(command, "commands", {}).items())
+
+
+def test_the_help_of_every_command_is_of_one_kind() -> None:
+    data_dir = set()
+    for name, command in every_command():
+        options = {option: parameter.help for parameter in command.params for option in parameter.opts}
+        assert "--install-completion" not in options, name
+        for text in (command.help, COMMANDS.get(name, ("", command.help))[1]):
+            verb = text.split()[0].rstrip(",")
+            assert verb[0].isupper(), name
+            assert not verb.endswith("s"), f"{name}: {verb}: say what it is told to do, not what it does"
+        data_dir.add(options.get("--data-dir"))
+    assert len(data_dir - {None}) == 1
 
 
 def test_wrong_use_exits_with_2(tmp_path: Path) -> None:

@@ -44,10 +44,10 @@ def printed(settings: Settings, *arguments: str) -> Any:
 
 
 @contextmanager
-def gateway_process(settings: Settings) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def gateway_process(settings: Settings, *options: str, **others: Any) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`foldline gateway` on a free port, and its URL."""
-    env = environment(settings, gateway_port=0)
-    process = subprocess.Popen([PROGRAM, "gateway"], env=env, stderr=subprocess.PIPE, text=True)
+    env = environment(settings, **{"gateway_port": 0} | others)
+    process = subprocess.Popen([PROGRAM, "gateway", *options], env=env, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     line = json.loads(process.stderr.readline())
     assert line["event"] == "gateway listens"
@@ -121,6 +121,29 @@ def test_what_cannot_be_done_is_one_line_and_2(stage: Settings) -> None:
         assert "PostgreSQL" in foldline(stage, *arguments, code=2, **away).stderr
 
 
+BEFORE_INIT = [
+    ["status"], ["get", "item", "org_a", "A"], ["get", "user", "org_a", "u"], ["tail", "items"],
+    ["orgs", "create", "Acme"], ["orgs", "list"], ["orgs", "set", "org_a", "--rate-limit", "1"],
+    ["orgs", "suspend", "org_a"], ["orgs", "resume", "org_a"],
+    ["keys", "create", "org_a"], ["keys", "list"], ["keys", "revoke", "key_a"], ["keys", "rotate", "key_a"],
+    ["process"], ["gateway"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", BEFORE_INIT, ids=" ".join)
+def test_before_init_every_command_says_to_run_it(kafka: str, database: str, arguments: list[str]) -> None:
+    nothing = Settings(kafka_bootstrap=kafka, database_url=database, topic_prefix="nothing.", gateway_port=0)
+    said = foldline(nothing, *arguments, code=1).stderr
+    assert "foldline init" in said
+    assert not re.search("relation|schema|LINE|Unknown topic", said)
+
+
+def test_services_name_what_has_no_positions(stage: Settings) -> None:
+    for service in ("process", "gateway"):
+        said = foldline(stage, service, code=1, topic_prefix="other.").stderr
+        assert said == "foldline: the database has no positions of other.items.upserts.v1: run `foldline init`\n"
+
+
 def test_get_shows_what_the_api_shows_and_the_deleted_too(stage: Settings) -> None:
     made = printed(stage, "orgs", "create", "Acme")
     with gateway_process(stage) as (_, url), client_of(url, made["secret_key"]) as client:
@@ -156,8 +179,16 @@ def test_a_gateway_drains_what_it_has_begun(stage: Settings) -> None:
             client.get("/healthz")
 
 
+def test_options_of_the_gateway_win_over_settings(stage: Settings) -> None:
+    taken = {"gateway_host": "192.0.2.1", "gateway_port": 1}
+    with gateway_process(stage, "--host", "127.0.0.1", "--port", "0", **taken) as (_, url):
+        assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
+
+
 def test_a_taken_port_is_one_line_and_2(stage: Settings) -> None:
     with gateway_process(stage) as (_, url):
         port = url.rpartition(":")[2]
-        assert port in foldline(stage, "gateway", code=2, gateway_port=port).stderr
+        refused = foldline(stage, "gateway", code=2, gateway_port=port).stderr
+        assert (port in refused, "--port" in refused) == (True, True)
+        assert port in foldline(stage, "gateway", "--port", port, code=2).stderr
     assert "cannot listen" in foldline(stage, "gateway", code=2, gateway_host="192.0.2.1").stderr

@@ -153,10 +153,12 @@ def test_a_database_that_nobody_initialised_is_told_of(stage: Settings, database
         assert "foldline init" in answer.json()["message"]
 
 
-def test_missing_topics_are_told_of(stage: Settings) -> None:
-    prefix = f"none-{secrets.token_hex(3)}."
-    with gateway_of(stage.model_copy(update={"topic_prefix": prefix})) as gateway, gateway.client() as client:
+def test_missing_topics_are_told_of(stage: Settings, new_org: NewOrg) -> None:
+    prefix, key = f"none-{secrets.token_hex(3)}.", new_org().secret_key
+    with gateway_of(stage.model_copy(update={"topic_prefix": prefix})) as gateway, gateway.client(key) as client:
         assert "foldline init" in client.get("/readyz").json()["message"]
+        answer = client.post("/v1/ingest/items/upsert", json={"item_id": "A", "item_type": "t"})
+        assert "foldline init" in refused(answer, 503)
 
 
 def test_draining_answers_who_waits(stage: Settings, new_org: NewOrg) -> None:
