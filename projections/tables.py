@@ -54,9 +54,7 @@ class PostgresStateStore:
 
     def load(self, kind: Kind, ids: Sequence[tuple[str, str]]) -> list[State]:
         with translated():
-            rows = self._connection.execute(
-                self._sql[f"load_{kind}"].encode(), ([org_id for org_id, _ in ids], [entity_id for _, entity_id in ids])
-            ).fetchall()
+            rows = self._connection.execute(self._sql[f"load_{kind}"].encode(), (orjson.dumps(ids).decode(),)).fetchall()
         return [_state(*row) for row in rows]
 
     def commit(self, commit: Commit) -> None:
