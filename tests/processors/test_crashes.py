@@ -414,6 +414,7 @@ def test_a_fault_at_every_effect(pace: Pace, fault: Fault, refused: int) -> None
             world.check()
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("pace", ["lockstep", "overlapped"])
 def test_a_paused_worker_goes_on_while_its_successor_works(pace: Pace) -> None:
     for seed in range(SEEDS):
