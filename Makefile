@@ -39,11 +39,12 @@ test: $(READY) ## run the whole test suite, against real Kafka and PostgreSQL
 test-fast: $(READY) ## run the tests that need no server
 	@$(BIN)/python -m pytest -m "not server" $(ARGS)
 
-check: $(READY) ## lint, formatting, types and import contracts
+check: $(READY) ## lint, formatting, types, import contracts and compatibility of the schemas
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m schemas
 
 format: $(READY) ## format the code and mend what lint can
 	$(BIN)/ruff check --fix .
