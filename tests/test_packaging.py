@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
+# What hatchling adds by itself.
+ALWAYS = {"pyproject.toml", ".gitignore"}
 NAMES = ("foldline", "schemas", "producers", "processors", "projections")
 
 
@@ -36,3 +41,12 @@ def test_the_names_are_imported_from_one_place(name: str) -> None:
 def test_a_foreign_claim_would_be_seen() -> None:
     assert claimants("fastavro") == {"fastavro"}
     assert claimants("no_such_name") == set()
+
+
+def test_the_source_distribution_has_all_that_a_checkout_has() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    included = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    tracked = {name.partition("/")[0] for name in listed.stdout.split("\0") if name}
+    assert {path.removeprefix("/") for path in included} | ALWAYS == tracked
