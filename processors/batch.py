@@ -73,10 +73,8 @@ class BatchFolder:
             self._load(partition, keys, uncommitted.get(partition, {}))
             dirty[partition] = self._fold_stretch(partition, keys, stretch.records, letters, refused)
         for partition, states in dirty.items():
-            rows[partition] = [
-                Row._make((key, state, orjson.dumps(state.attributes).decode())) for key, state in states.items()
-            ]
-            self._cache.update(partition[0], states)
+            rows[partition] = [_row(key, state) for key, state in states.items()]
+            self._cache.update(partition[0], {row.key: row.state for row in rows[partition]})
         self._cache.evict()
         return Batch(stretches, Commit(_moves(stretches), rows, letters), dirty)
 
@@ -128,6 +126,13 @@ class BatchFolder:
             else:
                 letters.append(_letter(kind, record, after, event))  # type: ignore[arg-type]
         return dirty
+
+
+def _row(key: bytes, state: State) -> Row:
+    text = orjson.dumps(state.attributes)
+    if state.attributes_bound > 2 * len(text):  # every merge adds to the bound; now the size is known
+        state = state._replace(attributes_bound=len(text))
+    return Row._make((key, state, text.decode()))
 
 
 def _moves(stretches: Mapping[Partition, Stretch]) -> dict[Partition, Move]:

@@ -26,6 +26,9 @@ from processors.publication import Publisher
 from projections.state import Partition, StateStore
 from projections.topics import StateTopics
 
+# How many records the first batch may have: nobody knows yet how large their states are.
+FIRST_BATCH_RECORDS = 100
+
 
 class Ports(NamedTuple):
     """What a worker reads and writes. The factories connect; `store` takes a name for the connection."""
@@ -52,6 +55,8 @@ class Worker:
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="committer")
         self._inflight: tuple[Future[None], Batch] | None = None
         self._next: dict[Partition, int] = {}
+        self.batch_records = min(FIRST_BATCH_RECORDS, settings.batch_records)
+        """How many records may be handled at a time: as many as keep the batch's states within `batch_bytes`."""
 
     def begin(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Takes partitions on, by topic and number, and returns the offset from which each is to be delivered.
@@ -83,6 +88,7 @@ class Worker:
             if not self._settle():
                 batch = self._folder.fold(stretches, {})
             self._inflight = (self._committer.submit(self._commit, batch), batch)
+            self.batch_records = self._next_batch_records(batch)
         return back
 
     def drain(self, timeout_seconds: float) -> bool:
@@ -122,6 +128,12 @@ class Worker:
                 accepted[partition] = stretch
         stretches = {partition: Stretch(before[partition], stretch) for partition, stretch in accepted.items()}
         return stretches, back
+
+    def _next_batch_records(self, batch: Batch) -> int:
+        size = sum(len(row.attributes) for rows in batch.commit.rows.values() for row in rows)
+        records = sum(len(stretch.records) for stretch in batch.stretches.values())
+        fit = self._settings.batch_bytes * records // max(1, size)
+        return max(1, min(fit, 2 * self.batch_records, self._settings.batch_records))
 
     def _settle(self) -> bool:
         """Waits for the commit under way. False where its data was refused, which emptied the memory it was folded in."""

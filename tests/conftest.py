@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,8 +11,13 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
+from hypothesis import settings
 
 from tests.stack import Servers, servers
+
+# How properties are tried; with CI in the environment always on the same examples.
+settings.register_profile("foldline", max_examples=40, deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("foldline")
 
 SERVER_FIXTURES = frozenset({"kafka", "postgres"})
 

@@ -72,7 +72,7 @@ class NativeRunner:
     def _poll(self, consumer: Consumer) -> list[Record]:
         """What has arrived: at once where something has, up to a batch's records and bytes, after a short wait else."""
         records: list[Record] = []
-        size, chunk = 0, arrived(consumer, CHUNK_RECORDS, POLL_SECONDS)
+        size, chunk = 0, arrived(consumer, 1, POLL_SECONDS)
         while chunk:
             good = [message for message in chunk if message.error() is None]
             for message in chunk if len(good) < len(chunk) else ():
@@ -81,7 +81,7 @@ class NativeRunner:
                     raise KafkaException(error)
             records += good  # type: ignore[arg-type]
             size += sum(map(len, good))
-            room = self._settings.batch_records - len(records)
+            room = (self._worker.batch_records if self._worker is not None else 0) - len(records)
             if room <= 0 or size >= self._settings.batch_bytes:
                 break
             chunk = consumer.consume(min(room, CHUNK_RECORDS), 0)

@@ -22,7 +22,6 @@ from foldline.adapters.codec import (
 )
 from foldline.domain.errors import SchemaUnknown, Unreachable
 from foldline.domain.records import KINDS, Kind, Rejection, State, Upsert
-from tests.laws.strategies import laws
 
 REGISTRY = BundledRegistry()
 ITEM = Upsert("org_1", "PROD-1", "product", None, '{"a":1}', 1_000, "req_1", 0)
@@ -77,7 +76,6 @@ def test_what_strangers_write_has_a_reason(value: bytes | None, code: str) -> No
     assert 0 < len(found.message) <= 500
 
 
-@laws
 @given(st.one_of(st.binary(max_size=60), st.binary(max_size=60).map(lambda body: VALUE[:5] + body)), st.sampled_from(KINDS))
 def test_no_bytes_raise(value: bytes, kind: Kind) -> None:
     found = UpsertCodec(kind, REGISTRY).decode(value)

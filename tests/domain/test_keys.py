@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foldline.domain.keys import id_fault, message_key, murmur2, partition_of, split_key
-from tests.laws.strategies import laws
 
 
 @pytest.mark.parametrize(
@@ -62,7 +61,6 @@ def test_what_cannot_be_a_key(key: bytes) -> None:
 ENTITY_IDS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=5)
 
 
-@laws
 @given(st.text("abc-_", max_size=4), ENTITY_IDS)
 def test_keys_there_and_back(org_id: str, entity_id: str) -> None:
     assert split_key(message_key(org_id, entity_id)) == (org_id, entity_id)

@@ -12,7 +12,7 @@ from hypothesis import given
 
 from foldline.domain.records import Rejection
 from foldline.domain.values import Unparsable, attributes_of, faults, normalised, parse, parse_exactly, printable
-from tests.laws.strategies import Json, laws, objects
+from tests.laws.strategies import Json, objects
 
 
 def kept(literal: str) -> Any:
@@ -146,7 +146,6 @@ def test_printable_shortens_and_escapes() -> None:
     assert len(printable("x" * 1000)) == 300
 
 
-@laws
 @given(objects)
 def test_what_is_kept_survives_a_round_trip(attributes: Json) -> None:
     found = attributes_of(attributes.text)

@@ -14,6 +14,8 @@ import pytest
 
 from foldline.cli import COMMANDS, load
 
+pytestmark = pytest.mark.server
+
 
 def foldline(directory: Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("FOLDLINE_")}

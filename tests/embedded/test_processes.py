@@ -9,6 +9,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from foldline.embedded.processes import Identity, end, identify, spawn, until
 
 STARTER = """
@@ -19,6 +21,8 @@ children = [spawn(["sleep", "60"], log=Path(sys.argv[1]), death_signal=number) f
 print(*[child.pid for child in children], flush=True)
 signal.pause()
 """
+
+pytestmark = pytest.mark.server
 
 
 def known(pid: int) -> Identity:

@@ -22,6 +22,8 @@ from foldline.embedded.parts import Part
 from foldline.embedded.processes import Identity, identify, spawn, until
 from foldline.embedded.supervisor import Supervisor
 
+pytestmark = pytest.mark.server
+
 
 def shell(name: str, script: str, ready: Path | None = None, **more: object) -> Part:
     return Part(name=name, argv=["sh", "-c", script], ready=ready.exists if ready else lambda: True, **more)  # type: ignore[arg-type]

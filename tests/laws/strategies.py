@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any, NamedTuple
 
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from foldline.domain.records import Kind, Upsert
-
-# How the laws are tried. With CI in the environment always on the same examples.
-laws = settings(max_examples=40, deadline=None, derandomize="CI" in os.environ)
 
 KINDS: st.SearchStrategy[Kind] = st.sampled_from(["items", "users"])
 ORG_IDS = st.sampled_from(["org_1", "org_2", "o", "-", "O" * 64])

@@ -19,7 +19,7 @@ from processors.batch import BatchFolder, Stretch
 from projections.memory import MemoryDatabase, MemoryStateStore
 from projections.state import Partition
 from tests.laws.model import plain, replay, same, step
-from tests.laws.strategies import Sent, histories, laws, logs, objects, sent
+from tests.laws.strategies import Sent, histories, logs, objects, sent
 
 REGISTRY = BundledRegistry()
 
@@ -57,13 +57,11 @@ def of_size(size: int, name: str = "a") -> str:
 class TestLaw1:
     """State depends on the events of its key, in log order, and on nothing else."""
 
-    @laws
     @given(st.data(), st.sampled_from(KINDS))
     def test_the_fold_is_what_the_contract_says(self, data: st.DataObject, kind: Kind) -> None:
         history = data.draw(histories(kind))
         assert same(plain(fold_all(kind, triples(history))), replay(kind, history))
 
-    @laws
     @given(logs(), st.integers(1, 5), st.integers(1, 7), st.sampled_from([1, 3000, 10**9]), st.booleans())
     def test_batches_caches_and_partitions_change_nothing(
         self, log: list[tuple[Kind, Sent]], partitions: int, size: int, cache_bytes: int, overlapped: bool
@@ -151,7 +149,6 @@ def batches(memory: MemoryLog, size: int) -> list[dict[Partition, Stretch]]:
 class TestLaw2:
     """A field that an upsert carries replaces the old one; a field that it omits stays."""
 
-    @laws
     @given(st.data(), st.sampled_from(KINDS))
     def test_field_by_field(self, data: st.DataObject, kind: Kind) -> None:
         before = fold_all(kind, triples(data.draw(histories(kind))))
@@ -180,7 +177,6 @@ class TestLaw3:
         )
         assert state.attributes == {"price": {"eu": 3}, "tags": None, "old": True}
 
-    @laws
     @given(st.sampled_from(KINDS), objects, objects)
     def test_each_key_carried_replaces_its_whole_value(self, kind: Kind, old: Any, new: Any) -> None:
         detail = "product" if kind == "items" else None
@@ -228,7 +224,6 @@ class TestLaw4:
     def test_an_item_type_that_holds(self, detail: str) -> None:
         assert fold("items", item(detail=detail)).detail == detail
 
-    @laws
     @given(st.data(), st.sampled_from(KINDS))
     def test_a_rejection_changes_nothing(self, data: st.DataObject, kind: Kind) -> None:
         before = fold_all(kind, triples(data.draw(histories(kind, bad=False))))
@@ -364,7 +359,6 @@ class TestLaw6:
         state = self.after(upsert(status="deleted", attributes='{"c":3}', detail=8))
         assert (state.status, state.attributes, state.detail, state.version) == ("deleted", {}, 8, 3)
 
-    @laws
     @given(histories("users", bad=False))
     def test_a_deleted_user_has_no_attributes(self, history: list[Sent]) -> None:
         state = fold_all("users", triples(history))
@@ -376,7 +370,6 @@ class TestLaw6:
 class TestLaw7:
     """What a user's attributes contain decides neither acceptance nor version."""
 
-    @laws
     @given(histories("users"), st.data())
     def test_attributes_of_any_content_count_the_same(self, history: list[Sent], data: st.DataObject) -> None:
         texts = st.one_of(st.none(), st.text(max_size=5), st.sampled_from(["", "{", "[]", '{"a":1e999}', "{}", '{"a":1}']))
@@ -409,7 +402,6 @@ class TestLaw7:
 class TestLaw8:
     """`fold(a + b) = fold(b, starting from fold(a))`; `version` is the number of events folded."""
 
-    @laws
     @given(st.data(), st.sampled_from(KINDS))
     def test_a_history_may_be_cut_anywhere(self, data: st.DataObject, kind: Kind) -> None:
         history = data.draw(histories(kind))
@@ -419,7 +411,6 @@ class TestLaw8:
         assert halves == whole
         assert same(plain(halves), plain(whole))
 
-    @laws
     @given(st.data(), st.sampled_from(KINDS))
     def test_version_counts(self, data: st.DataObject, kind: Kind) -> None:
         state, folded = None, 0
@@ -430,7 +421,6 @@ class TestLaw8:
                 assert state.version == folded
 
 
-@laws
 @given(st.data(), st.sampled_from(KINDS))
 def test_the_bound_is_never_below_the_size(data: st.DataObject, kind: Kind) -> None:
     state = fold_all(kind, triples(data.draw(histories(kind))))

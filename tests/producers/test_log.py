@@ -32,7 +32,7 @@ def upsert(kind: Kind, entity_id: str, index: int) -> Upsert:
     return Upsert("org_a", entity_id, DETAIL[kind], None, f'{{"n":{index}}}', AT, REQUEST, index)
 
 
-@pytest.fixture(params=["memory", "kafka"])
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.server)])
 def log(request: pytest.FixtureRequest) -> Iterator[tuple[Log, Read, dict[Kind, str]]]:
     """A log, what is in it by (partition, offset), and its topics' ids."""
     if request.param == "memory":
@@ -167,6 +167,7 @@ def away(**others: Any) -> KafkaLog:
     return KafkaLog(settings, BundledRegistry(), lambda *_: None)
 
 
+@pytest.mark.server
 def test_kafka_that_is_away_is_noticed_in_time_and_nothing_was_queued() -> None:
     log = away()
     began = time.monotonic()

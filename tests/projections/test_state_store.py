@@ -23,7 +23,7 @@ from projections.sql import queries
 from projections.state import Commit, DeadLetter, Move, Partition, Position, Row, StateStore
 from projections.tables import PostgresStateStore
 from tests.laws.model import same
-from tests.laws.strategies import AWKWARD_IDS, NUMBERS, Json, laws, objects
+from tests.laws.strategies import AWKWARD_IDS, NUMBERS, Json, objects
 
 PARTITIONS = 2
 ITEMS, USERS = ("items", 0), ("users", 1)
@@ -165,7 +165,6 @@ class StateStoreContract:
         assert same(normalised(loaded.attributes), attributes)
 
     def test_any_attributes_come_back(self, store: StateStore) -> None:
-        @laws
         @given(objects)
         def come_back(attributes: Json) -> None:
             applied = store.positions()[ITEMS].applied
