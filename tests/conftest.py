@@ -33,9 +33,8 @@ def _fixtures(item: pytest.Item) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def _servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
-    needed = SERVER_FIXTURES.intersection(name for item in request.session.items for name in _fixtures(item))
-    with servers(set(needed)) as started:
+def _servers() -> Iterator[Servers]:
+    with servers(set(SERVER_FIXTURES)) as started:
         yield started
 
 

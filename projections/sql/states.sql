@@ -12,7 +12,8 @@ CREATE TEMPORARY TABLE stage_letters (
     org_id text, entity_id text, request_id text, record_index integer, code text, field text, message text,
     topic text, partition integer, "offset" bigint, key bytea, value bytea, logged_at bigint
 ) ON COMMIT DELETE ROWS;
-CREATE FUNCTION pg_temp.instant(micros bigint) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS
+-- STABLE, as what it calls: only then is it inlined.
+CREATE FUNCTION pg_temp.instant(micros bigint) RETURNS timestamptz LANGUAGE sql STABLE AS
     $$ SELECT to_timestamp(micros / 1000000) + (micros % 1000000) * interval '1 microsecond' $$;
 
 -- name: copy_items
