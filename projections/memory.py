@@ -121,9 +121,6 @@ class MemoryStateTopics:
                 epoch = self._topics.epochs.get(partition, 0) + 1
                 self._topics.epochs[partition] = self._epochs[partition] = epoch
 
-    def is_open(self, partition: Partition) -> bool:
-        return partition in self._epochs
-
     def publish(self, publications: Mapping[Partition, Publication], generation: int) -> None:
         for partition, publication in publications.items():
             epoch = self._epochs[partition]

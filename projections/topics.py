@@ -36,9 +36,6 @@ class StateTopics(Protocol):
     def open(self, partitions: Sequence[Partition]) -> None:
         """Takes over partitions: whoever had them open cannot publish any more. Raises `Unreachable`."""
 
-    def is_open(self, partition: Partition) -> bool:
-        """Whether this object may publish a partition."""
-
     def publish(self, publications: Mapping[Partition, Publication], generation: int) -> None:
         """Publishes for open partitions and returns when all of it is durable. Raises `Conflict` once fenced."""
 
@@ -62,9 +59,6 @@ class KafkaStateTopics:
             return
         with ThreadPoolExecutor(len(partitions)) as threads:
             self._producers |= dict(zip(partitions, threads.map(self._open, partitions), strict=True))
-
-    def is_open(self, partition: Partition) -> bool:
-        return partition in self._producers
 
     def publish(self, publications: Mapping[Partition, Publication], generation: int) -> None:
         try:

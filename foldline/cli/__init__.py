@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -69,4 +70,4 @@ def main() -> None:
     from foldline.cli.context import errors_as_exit_codes
 
     with errors_as_exit_codes():
-        app()
+        sys.exit(app(standalone_mode=False))

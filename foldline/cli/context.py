@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.exceptions import TyperException
 
 from foldline.domain.errors import FoldlineError, Unreachable
 from foldline.embedded.datadir import Stack, data_directory, running_stack
@@ -18,7 +19,7 @@ from foldline.embedded.errors import EmbeddedError
 if TYPE_CHECKING:
     from foldline.settings import Settings
 
-NEGATIVE, UNREACHABLE = 1, 2
+NEGATIVE, UNREACHABLE, INTERRUPTED = 1, 2, 130
 
 DataDir = Annotated[
     Path | None,
@@ -70,6 +71,10 @@ def errors_as_exit_codes() -> Iterator[None]:
         _exit(str(error), UNREACHABLE)
     except FoldlineError as error:
         _exit(str(error), NEGATIVE)
+    except typer.Abort:
+        sys.exit(INTERRUPTED)
+    except TyperException as error:  # wrong use
+        _exit(_usage(error), UNREACHABLE)
     except ValueError as error:
         if not (line := _wrong_setting(error)):
             raise
@@ -82,6 +87,13 @@ def errors_as_exit_codes() -> Iterator[None]:
 def _exit(message: str, code: int) -> None:
     print(f"foldline: {message}", file=sys.stderr)
     sys.exit(code)
+
+
+def _usage(error: TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    program = context.command_path if context is not None else "foldline"
+    said = str(getattr(error, "format_message", error.__str__)())
+    return f"{' '.join(said.split()) or 'a command is missing'} (see `{program} --help`)"
 
 
 def _wrong_setting(error: ValueError) -> str:

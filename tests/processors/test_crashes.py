@@ -150,9 +150,6 @@ class Topics:
             self._inner.open([partition])
         self._process.step("opened")
 
-    def is_open(self, partition: Partition) -> bool:
-        return self._inner.is_open(partition)
-
     def publish(self, publications: Mapping[Partition, Publication], generation: int) -> None:
         if self._held:
             assert self._process.publishing.wait(PATIENCE_SECONDS)

@@ -71,16 +71,6 @@ class StateTopicsContract:
         topics.publish({ITEMS: publication(letters=letters)}, 1)
         assert read().letters == [("undecodable", *ITEMS, one.offset, one.key, one.value) for one in letters]
 
-    def test_nothing_is_open_before_and_after(self, connect: Callable[[], StateTopics]) -> None:
-        topics = connect()
-        assert not topics.is_open(ITEMS)
-        topics.open([])
-        topics.open([ITEMS])
-        assert topics.is_open(ITEMS)
-        assert not topics.is_open(USERS)
-        topics.close()
-        assert not topics.is_open(ITEMS)
-
     def test_an_older_opener_is_fenced(self, connect: Callable[[], StateTopics], read: Callable[[], Seen]) -> None:
         paused, successor = connect(), connect()
         paused.open([ITEMS])
