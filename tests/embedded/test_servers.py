@@ -132,8 +132,9 @@ def foreign_directory() -> Iterator[Path]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_another_user_than_root_starts_them_too(foreign_directory: Path) -> None:
-    become = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=+dac_override --ambient-caps=+dac_override"
-    command = [*become.split(), sys.executable, "-m", "tests.embedded.standins", str(foreign_directory)]
+    become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--securebits=+no_setuid_fixup"]
+    capability = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]  # to read this checkout, wherever it is
+    command = [*become, *capability, sys.executable, "-m", "tests.embedded.standins", str(foreign_directory)]
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache_directory().parent), "PYTHONDONTWRITEBYTECODE": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout
