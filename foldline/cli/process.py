@@ -27,7 +27,7 @@ from processors.worker import Ports
 from projections.tables import PostgresStateStore
 from projections.topics import KafkaStateTopics
 
-# The cyclic collector would go over every cached state again and again, a third of the fold's time, and find nothing.
+# The cyclic collector would go over every cached state again and again, a quarter of the fold's time, and find nothing.
 # The committer and the publisher wait for the interpreter's lock at each of their many short calls: hand it over quickly.
 SWITCH_SECONDS = 0.002
 # glibc gives every thread a heap of its own, and librdkafka has many threads: a quarter of the memory lay idle in them.
