@@ -17,6 +17,7 @@ import orjson
 from foldline.domain.fold import item_type_fault
 from foldline.domain.keys import id_fault
 from foldline.domain.records import (
+    DETAIL_FIELD,
     ID_FIELD,
     ITEM_TYPE_MAX_CHARACTERS,
     STATUSES,
@@ -39,7 +40,6 @@ from foldline.domain.values import (
 )
 
 MAX_LISTED: Final = 100
-DETAIL_FIELD: Final[dict[Kind, str]] = {"items": "item_type", "users": "created_at"}
 FIELDS: Final[dict[Kind, frozenset[str]]] = {
     kind: frozenset((ID_FIELD[kind], DETAIL_FIELD[kind], "status", "attributes")) for kind in ID_FIELD
 }
@@ -95,7 +95,7 @@ def validate(kind: Kind, body: bytes, stamp: Stamp, max_records: int) -> Outcome
     if not records or len(records) > max_records:
         return _judge(kind, body, stamp, max_records)
     doubtful = ZERO if may_have_vanished(body) else SUSPICIOUS
-    upserts = None if b"\\u0000" in body else _FAST[kind](records, stamp, doubtful)
+    upserts = None if b"\\u0000" in body else _fast(kind, records, stamp, doubtful)
     return _judge(kind, body, stamp, max_records) if upserts is None else upserts
 
 
@@ -160,27 +160,28 @@ def _upsert(kind: Kind, stamp: Stamp, index: int, record: Mapping[str, Any]) -> 
     )
 
 
-def _fast_items(records: Iterable[Any], stamp: Stamp, doubtful: int) -> list[Upsert] | None:
+def _fast(kind: Kind, records: Iterable[Any], stamp: Stamp, doubtful: int) -> list[Upsert] | None:
     """The upserts, or None unless every record certainly holds: a look that finds `doubtful` or worse is not enough."""
     org_id, request_id, received_at = stamp
+    id_field, detail_field, detail_of = ID_FIELD[kind], DETAIL_FIELD[kind], _FAST_DETAIL[kind]
     upserts = []
     for index, record in enumerate(records):
         if type(record) is not dict:
             return None
         get = record.get
-        item_id, item_type, status, attributes, text = (
-            get("item_id"),
-            get("item_type"),
+        entity_id, detail, status, attributes, text = (
+            get(id_field),
+            get(detail_field),
             get("status"),
             get("attributes"),
             None,
         )
         sent = 1
-        if type(item_id) is not str or id_fault(item_id) is not None:
+        if type(entity_id) is not str or id_fault(entity_id) is not None:
             return None
-        if item_type is not None:
+        if detail is not None:
             sent += 1
-            if type(item_type) is not str or not 0 < len(item_type) <= ITEM_TYPE_MAX_CHARACTERS:
+            if (detail := detail_of(detail)) is None:
                 return None
         if status is not None:
             sent += 1
@@ -193,46 +194,19 @@ def _fast_items(records: Iterable[Any], stamp: Stamp, doubtful: int) -> list[Ups
             text = orjson.dumps(attributes).decode()
         if sent != len(record):
             return None
-        upserts.append(Upsert(org_id, item_id, item_type, status, text, received_at, request_id, index))
+        upserts.append(Upsert(org_id, entity_id, detail, status, text, received_at, request_id, index))
     return upserts
 
 
-def _fast_users(records: Iterable[Any], stamp: Stamp, doubtful: int) -> list[Upsert] | None:
-    """The upserts, or None unless every record certainly holds: a look that finds `doubtful` or worse is not enough."""
-    org_id, request_id, received_at = stamp
-    upserts = []
-    for index, record in enumerate(records):
-        if type(record) is not dict:
-            return None
-        get = record.get
-        user_id, created, status, attributes, text = (
-            get("user_id"),
-            get("created_at"),
-            get("status"),
-            get("attributes"),
-            None,
-        )
-        created_at = None
-        sent = 1
-        if type(user_id) is not str or id_fault(user_id) is not None:
-            return None
-        if created is not None:
-            sent += 1
-            if type(created) is not str or (created_at := parse_rfc3339(created)) is None:
-                return None
-        if status is not None:
-            sent += 1
-            if type(status) is not str or status not in STATUSES:
-                return None
-        if attributes is not None:
-            sent += 1
-            if type(attributes) is not dict or look(attributes) >= doubtful:
-                return None
-            text = orjson.dumps(attributes).decode()
-        if sent != len(record):
-            return None
-        upserts.append(Upsert(org_id, user_id, created_at, status, text, received_at, request_id, index))
-    return upserts
+def _fast_item_type(sent: object) -> str | None:
+    return sent if type(sent) is str and 0 < len(sent) <= ITEM_TYPE_MAX_CHARACTERS else None
+
+
+def _fast_created_at(sent: object) -> int | None:
+    return parse_rfc3339(sent) if type(sent) is str else None
+
+
+_FAST_DETAIL: Final[dict[Kind, Callable[[object], str | int | None]]] = {"items": _fast_item_type, "users": _fast_created_at}
 
 
 def _whole(code: str, message: str) -> Refused:
@@ -299,8 +273,4 @@ _Check: TypeAlias = Callable[[str, Any], Iterator[Rejection]]
 _CHECKS: Final[dict[Kind, dict[str, _Check]]] = {
     "items": {"item_id": _id, "item_type": _item_type, "status": _status, "attributes": _attributes},
     "users": {"user_id": _id, "created_at": _created_at, "status": _status, "attributes": _attributes},
-}
-_FAST: Final[dict[Kind, Callable[[Iterable[Any], Stamp, int], list[Upsert] | None]]] = {
-    "items": _fast_items,
-    "users": _fast_users,
 }

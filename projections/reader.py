@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from foldline.adapters.codec import DETAIL_FIELD, UPSERTS_TOPIC
+from foldline.adapters.codec import UPSERTS_TOPIC
 from foldline.adapters.pool import Database
 from foldline.adapters.postgres import Connection, translated
 from foldline.adapters.producer import Appended
-from foldline.domain.records import ID_FIELD, Kind
+from foldline.domain.records import DETAIL_FIELD, ID_FIELD, Kind
 from foldline.domain.times import format_rfc3339
 from projections.sql import queries
 

@@ -16,9 +16,8 @@ import fastavro
 import schemas
 from foldline.adapters.avro import state_encoder, upsert_decoder, upsert_encoder
 from foldline.domain.errors import SchemaUnknown
-from foldline.domain.records import ID_FIELD, Kind, Rejection, Upsert
+from foldline.domain.records import DETAIL_FIELD, ID_FIELD, Kind, Rejection, Upsert
 
-DETAIL_FIELD: dict[Kind, str] = {"items": "item_type", "users": "created_at"}
 UPSERTS_TOPIC: dict[Kind, str] = {"items": "items.upserts.v1", "users": "users.upserts.v1"}
 STATE_TOPIC: dict[Kind, str] = {"items": "items.state.v1", "users": "users.state.v1"}
 

@@ -14,6 +14,7 @@ STATUSES: frozenset[str] = frozenset(("active", "inactive", "deleted"))
 Kind: TypeAlias = Literal["items", "users"]
 KINDS: tuple[Kind, ...] = ("items", "users")
 ID_FIELD: dict[Kind, str] = {"items": "item_id", "users": "user_id"}
+DETAIL_FIELD: dict[Kind, str] = {"items": "item_type", "users": "created_at"}
 
 ITEM_TYPE_MAX_CHARACTERS = 128
 ID_MAX_CHARACTERS = 256

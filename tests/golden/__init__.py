@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import schemas
-from foldline.adapters.codec import DETAIL_FIELD, STATE_TOPIC, UPSERTS_TOPIC, BundledRegistry, StateCodec, UpsertCodec
-from foldline.domain.records import ID_FIELD, KINDS, Kind, State, Upsert
+from foldline.adapters.codec import STATE_TOPIC, UPSERTS_TOPIC, BundledRegistry, StateCodec, UpsertCodec
+from foldline.domain.records import DETAIL_FIELD, ID_FIELD, KINDS, Kind, State, Upsert
 
 HERE = Path(__file__).parent
 

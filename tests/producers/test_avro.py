@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import schemas
 from foldline.adapters.avro import encode_long
-from foldline.adapters.codec import DETAIL_FIELD, STATE_TOPIC, UPSERTS_TOPIC, BundledRegistry, StateCodec, UpsertCodec
-from foldline.domain.records import ID_FIELD, KINDS, Kind, Rejection, State, Upsert
+from foldline.adapters.codec import STATE_TOPIC, UPSERTS_TOPIC, BundledRegistry, StateCodec, UpsertCodec
+from foldline.domain.records import DETAIL_FIELD, ID_FIELD, KINDS, Kind, Rejection, State, Upsert
 
 LONG_TEXTS = st.integers(1020, 1030).map(lambda length: "é" * length)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | LONG_TEXTS
