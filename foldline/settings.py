@@ -5,7 +5,7 @@ A setting `name` is the environment variable `FOLDLINE_NAME`. Durations are in s
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field
@@ -49,6 +49,22 @@ class Settings(BaseSettings):
     producer_queue_kilobytes: PositiveInt = 128 * 1024
     database_timeout_seconds: PositiveSeconds = 5.0
     database_pool_size: PositiveInt = 8
+
+    # The dashboard
+    public_url: Annotated[str | None, Field(pattern=r"^https?://[^/?#]+$")] = None
+    signup: Literal["open", "closed"] = "open"
+    session_seconds: PositiveInt = 14 * 86_400
+    link_seconds: PositiveInt = 86_400
+    sign_in_failures: PositiveInt = 10
+    sign_in_window_seconds: PositiveInt = 900
+
+    # Imports of files
+    max_file_bytes: PositiveInt = 50_000_000
+    import_chunk_records: PositiveInt = 2000
+    import_pending_records: PositiveInt = 8000
+    import_absent_share: Annotated[float, Field(ge=0, le=1)] = 0.2
+    import_retention_seconds: PositiveInt = 7 * 86_400
+    activity_retention_seconds: PositiveInt = 30 * 86_400
 
     # The processors
     consumer_group: str = "foldline-processors"

@@ -1,16 +1,16 @@
-"""A pool of asynchronous connections to PostgreSQL, for a service that answers many at once."""
+"""Pools of connections to PostgreSQL, for a service that answers many at once."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
-from foldline.adapters.postgres import HOW_TO_INITIALISE, NOT_INITIALISED, translation
+from foldline.adapters.postgres import HOW_TO_INITIALISE, NOT_INITIALISED, Connection, translation
 from foldline.domain.errors import Unreachable
 from foldline.settings import Settings
 
@@ -18,6 +18,9 @@ Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
 Rows: TypeAlias = list[tuple[Any, ...]]
 
 RECONNECT_SECONDS = 1.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Database:
@@ -89,6 +92,49 @@ class Database:
         await self._pool.check()  # the server has been away: what it left behind in the pool is replaced
         async with self._pool.connection() as connection:
             return await (await connection.execute(query.encode(), parameters)).fetchall()
+
+
+class Connections:
+    """Runs functions that take a `Connection`, each in a thread and on a connection of its own meanwhile.
+
+    Commits are durable. Where the server is away a call raises `Unreachable`, in time.
+    """
+
+    def __init__(self, settings: Settings, application_name: str) -> None:
+        self._timeout_seconds = settings.database_timeout_seconds
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
+            settings.database_url,
+            kwargs={
+                "autocommit": True,
+                "application_name": application_name,
+                "connect_timeout": max(1, round(self._timeout_seconds)),
+                "options": "-c timezone=UTC -c client_min_messages=warning"
+                f" -c statement_timeout={round(self._timeout_seconds * 1000)}",
+            },
+            min_size=0,
+            max_size=settings.database_pool_size,
+            timeout=self._timeout_seconds,
+            reconnect_timeout=RECONNECT_SECONDS,
+            check=ConnectionPool.check_connection,
+            open=False,
+        )
+
+    async def run(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the function returns for a connection and the arguments. Raises what it raises, and `Unreachable`."""
+        return await asyncio.to_thread(self._run, lambda connection: work(connection, *args, **kwargs))
+
+    def close(self) -> None:
+        self._pool.close(timeout=1.0)
+
+    def _run(self, work: Callable[[Connection], T]) -> T:
+        self._pool.open()
+        try:
+            with self._pool.connection() as connection:
+                return work(connection)
+        except PoolTimeout as error:
+            raise Unreachable("PostgreSQL cannot be reached") from error
+        except psycopg.Error as error:
+            raise translation(error) from error
 
 
 def _forget(task: asyncio.Task[Rows]) -> None:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from foldline.adapters.codec import BundledRegistry
-from foldline.adapters.pool import Database
+from foldline.adapters.pool import Connections, Database
 from foldline.adapters.producer import KafkaLog, Log
 from foldline.domain.errors import Unreachable
 from foldline.settings import Settings
@@ -30,6 +30,7 @@ class Parts:
 
     settings: Settings
     database: Database
+    connections: Connections
     log: Log
     reader: Reader
     access: Access
@@ -46,6 +47,7 @@ class Parts:
         self.watcher.stop()
         await self.log.close(FLUSH_SECONDS)
         await self.database.close()
+        self.connections.close()
 
     async def secret(self) -> bytes:
         """What authenticates operation ids and cursors, on all gateways. Raises `Unreachable`."""
@@ -93,6 +95,7 @@ def assemble(settings: Settings) -> Parts:
     return Parts(
         settings=settings,
         database=database,
+        connections=Connections(settings, "foldline dashboard"),
         log=log,
         reader=reader,
         access=Access(database, settings),

@@ -29,3 +29,8 @@ CREATE TABLE {schema}.users (
     "offset" bigint NOT NULL,
     PRIMARY KEY (org_id, user_id)
 ) WITH (fillfactor = 70);
+
+-- Listings of one status or one type, by key; and counts, from the index alone.
+CREATE INDEX ON {schema}.items (org_id, status, item_id);
+CREATE INDEX ON {schema}.items (org_id, item_type, item_id);
+CREATE INDEX ON {schema}.users (org_id, status, user_id);
