@@ -60,12 +60,14 @@ CREATE TABLE foldline_control.audit_log (
     audit_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     org_id text COLLATE "C" NOT NULL REFERENCES foldline_control.organisations,
     at timestamptz NOT NULL DEFAULT now(),
-    actor text NOT NULL,  -- an e-mail address, or `command line`
-    action text NOT NULL,
+    actor text COLLATE "C" NOT NULL,  -- an e-mail address, or `command line`
+    action text COLLATE "C" NOT NULL,
     subject text NOT NULL,
     detail jsonb NOT NULL DEFAULT '{}'
 );
 CREATE INDEX ON foldline_control.audit_log (org_id, audit_id DESC);
+CREATE INDEX ON foldline_control.audit_log (org_id, action, audit_id DESC);
+CREATE INDEX ON foldline_control.audit_log (org_id, actor, audit_id DESC);
 
 -- A file on its way into the log. Its events carry request_id, and the place of their row (from 0) as record_index.
 CREATE TABLE foldline_control.imports (
@@ -86,7 +88,9 @@ CREATE TABLE foldline_control.imports (
     failure text,  -- why it failed, for a person
 
     types jsonb NOT NULL DEFAULT '{}',  -- what a person has chosen for columns, by name
-    bytes_read bigint NOT NULL DEFAULT 0,  -- how far validation is
+    attempts integer NOT NULL DEFAULT 0,  -- how often validation was begun
+    bytes_read bigint NOT NULL DEFAULT 0,  -- how far the first pass of validation is
+    rows_read bigint NOT NULL DEFAULT 0,  -- how far the second is
     rows bigint NOT NULL DEFAULT 0,
     wrong_rows bigint NOT NULL DEFAULT 0,
     errors bigint NOT NULL DEFAULT 0,
