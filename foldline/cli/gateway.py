@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from foldline.cli.context import DataDir, servable, settings_for
-from foldline.cli.logs import log_to_stderr
 from foldline.cli.services import assert_initialised
+from foldline.logs import log_to_stderr
 from producers.gateway.server import serve
 
 

@@ -18,9 +18,9 @@ import typer
 from foldline.adapters.codec import BundledRegistry
 from foldline.adapters.consumer import KafkaLogReader
 from foldline.cli.context import DataDir, servable, settings_for
-from foldline.cli.logs import log_to_stderr
 from foldline.cli.services import assert_initialised
 from foldline.domain.errors import Unreachable
+from foldline.logs import log_to_stderr
 from foldline.settings import Settings
 from processors.runners.native import NativeRunner
 from processors.worker import Ports

@@ -16,6 +16,7 @@ from foldline.settings import Settings
 from producers.gateway.app import application
 from producers.gateway.envelope import Json, failure
 from producers.gateway.parts import Parts, assemble
+from producers.imports.child import ImporterChild
 
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
@@ -30,7 +31,7 @@ def serve(settings: Settings) -> None:
     logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING, force=True)
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     with bound(settings.gateway_host, settings.gateway_port) as listener:
-        server = Server(assemble(settings))
+        server = Server(assemble(settings), ImporterChild(settings))
         host, port = listener.getsockname()[:2]
         # What lives as long as the process is never looked through again; the rest less often than by default.
         gc.collect()
@@ -66,7 +67,7 @@ def bound(host: str, port: int) -> socket.socket:
 class Server(uvicorn.Server):
     """The server of one gateway. Draining begins with the signal: who only waits for an operation is answered at once."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, importer: ImporterChild | None = None) -> None:
         config = uvicorn.Config(
             application(parts),
             loop="uvloop",
@@ -83,9 +84,17 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._parts = parts
+        self._importer = importer
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._importer is not None:
+            self._importer.start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._parts.watcher.stop()
+        if self._importer is not None:
+            await self._importer.stop()
         await super().shutdown(sockets)
 
 
