@@ -30,7 +30,7 @@ CREATE TABLE {schema}.users (
     PRIMARY KEY (org_id, user_id)
 ) WITH (fillfactor = 70);
 
--- Listings of one status or one type, by key; and counts, from the index alone.
+-- Listings of a status, and of a type and a status, by key; counts by status, and the types that there are.
 CREATE INDEX ON {schema}.items (org_id, status, item_id);
-CREATE INDEX ON {schema}.items (org_id, item_type, item_id);
+CREATE INDEX ON {schema}.items (org_id, item_type, status, item_id);
 CREATE INDEX ON {schema}.users (org_id, status, user_id);

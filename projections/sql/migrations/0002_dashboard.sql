@@ -155,7 +155,7 @@ CREATE TABLE foldline_control.activity (
 );
 CREATE INDEX ON foldline_control.activity (at);
 
--- How many records an organisation has by status, where that changed.
+-- How many records an organisation has by status, counted while it sends.
 CREATE TABLE foldline_control.record_counts (
     org_id text COLLATE "C" NOT NULL REFERENCES foldline_control.organisations,
     at timestamptz NOT NULL,
@@ -166,6 +166,9 @@ CREATE TABLE foldline_control.record_counts (
     PRIMARY KEY (org_id, kind, at)
 );
 CREATE INDEX ON foldline_control.record_counts (at);
+
+-- What the fold refused of an organisation, newest first.
+CREATE INDEX ON foldline_control.dead_letters (org_id, logged_at DESC);
 
 -- How far the processors were behind the log, all partitions together.
 CREATE TABLE foldline_control.lag (
@@ -181,7 +184,7 @@ DECLARE
 BEGIN
     FOR of_generation IN SELECT generation FROM foldline_control.generations LOOP
         EXECUTE format('CREATE INDEX ON gen_%s.items (org_id, status, item_id)', of_generation);
-        EXECUTE format('CREATE INDEX ON gen_%s.items (org_id, item_type, item_id)', of_generation);
+        EXECUTE format('CREATE INDEX ON gen_%s.items (org_id, item_type, status, item_id)', of_generation);
         EXECUTE format('CREATE INDEX ON gen_%s.users (org_id, status, user_id)', of_generation);
     END LOOP;
 END
