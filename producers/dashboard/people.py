@@ -106,7 +106,7 @@ def session_of(request: Request) -> bytes | None:
     return hashlib.sha256(cookie.encode()).digest()
 
 
-async def form(request: Request) -> dict[str, str]:
+async def form(request: Request, max_fields: int = MAX_FORM_FIELDS) -> dict[str, str]:
     """The fields of a form that was sent as `application/x-www-form-urlencoded`; of a repeated one the last, trimmed of
     nothing. Raises `Refused`: 400, 413 and 415."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
@@ -117,7 +117,7 @@ async def form(request: Request) -> dict[str, str]:
         if len(body) > MAX_FORM_BYTES:
             raise Refused(413, "This is too long", f"A form has at most {MAX_FORM_BYTES // 1024} KiB.")
     try:
-        fields = dict(parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS))
+        fields = dict(parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=max_fields))
     except ValueError as error:
         raise Refused(400, "This is not a form", "Its fields cannot be read.") from error
     if any("\0" in value for value in fields.values()):

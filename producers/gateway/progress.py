@@ -51,6 +51,11 @@ class Watcher:
             timer.cancel()
             del self._waiting[future]
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the gateway drains: whatever waits, or follows something, is to end."""
+        return self._stopped
+
     def stop(self) -> None:
         """Nobody waits any longer: whoever does is told that it is not applied yet."""
         self._stopped = True
