@@ -1,0 +1,76 @@
+"""A person in front of the dashboard, who finds things by what they are and say."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page
+
+from tests.browser.watch import Watch
+
+PASSWORD = "correct horse battery staple"
+
+
+@dataclass
+class Person:
+    page: Page
+    watch: Watch
+    email: str = ""
+    organisation: str = ""
+    password: str = PASSWORD
+
+    def sign_up(self, organisation: str | None = None, email: str | None = None) -> None:
+        """Makes an account with an organisation of its own, through the page."""
+        self.organisation = organisation or f"Shop {secrets.token_hex(3)}"
+        self.email = email or f"{secrets.token_hex(4)}@example.com"
+        self.page.goto("/sign-up")
+        self.field("Organisation").fill(self.organisation)
+        self.field("E-mail").fill(self.email)
+        self.field("Password").fill(self.password)
+        self.button("Create account").click()
+        self.page.wait_for_url(lambda url: "/sign-up" not in url)
+
+    def sign_in(self) -> None:
+        self.page.goto("/sign-in")
+        self.field("E-mail").fill(self.email)
+        self.field("Password").fill(self.password)
+        self.button("Sign in").click()
+        self.page.wait_for_url(lambda url: "/sign-in" not in url)
+
+    def field(self, label: str) -> Locator:
+        return self.page.get_by_label(label)
+
+    def button(self, name: str) -> Locator:
+        return self.page.get_by_role("button", name=name)
+
+    def link(self, name: str) -> Locator:
+        return self.page.get_by_role("link", name=name)
+
+    def heading(self, name: str) -> Locator:
+        return self.page.get_by_role("heading", name=name)
+
+    def drop(self, file: Path, target: Locator) -> None:
+        """Drags a file from the desktop over the target and lets it go: the browser's own events, with the file itself."""
+        target.scroll_into_view_if_needed()
+        box = target.bounding_box()
+        assert box is not None
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        session = self.page.context.new_cdp_session(self.page)
+        carried = {"items": [], "files": [str(file.resolve())], "dragOperationsMask": 1}
+        for event in ("dragEnter", "dragOver", "drop"):
+            session.send("Input.dispatchDragEvent", {"type": event, "x": x, "y": y, "data": carried})
+        session.detach()
+
+    def keep(self, directory: Path, number: int) -> None:
+        """Keeps what the person saw when the test failed."""
+        for shown, page in enumerate(self.page.context.pages):
+            name = directory / f"person-{number}-page-{shown}"
+            page.screenshot(path=name.with_suffix(".png"), full_page=True)
+            name.with_suffix(".html").write_text(page.content())
+            name.with_suffix(".txt").write_text("\n".join([page.url, *self.watch.complaints]))
+
+
+Arrival = Callable[..., Person]
