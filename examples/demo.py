@@ -1,7 +1,8 @@
 """`make demo`: the whole stack from nothing, the examples sent through HTTP, and the state that came of them.
 
 1. A data directory of its own, made anew; `foldline up` on it; an organisation.
-2. The rows of catalog.csv and users.csv, then the incremental upserts and deletions, each applied before the next is sent.
+2. catalog.csv and users.csv by `foldline import`, then the upserts and deletions through HTTP, each applied before
+   the next is sent.
 3. The state, read back through HTTP, has to be what the examples promise, and the PostgreSQL views and the state topics
    have to say the same.
 
@@ -11,7 +12,6 @@ It stays up until Ctrl-C or SIGTERM; with --once it stops after printing. Exits 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import re
 import shutil
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -41,14 +41,12 @@ FOLDLINE = (sys.executable, "-m", "foldline")
 
 KINDS = ("items", "users")
 ID = {"items": "item_id", "users": "user_id"}
-# The columns of a file that are fields of a record; every other column is one of its attributes.
-FIELDS = {"items": ("item_id", "item_type", "status"), "users": ("user_id", "status", "created_at")}
 STYLE = {"active": "green", "inactive": "yellow", "deleted": "red"}
-NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 
 APPLIED_SECONDS = 120
 PUBLISHED_SECONDS = 60
 REMOVED_SECONDS = 20
+OWNER = "demo@example.com"
 MARK = "demonstration"  # only a directory that holds this file is ever removed
 LEAST_WIDTH = 120
 
@@ -121,6 +119,7 @@ class Demo(NamedTuple):
     org_id: str
     secret_key: str
     publishable_key: str
+    sign_in_link: str
 
 
 def main() -> int:
@@ -149,7 +148,7 @@ def main() -> int:
 def demonstrate(demo: Demo) -> None:
     """Sends the examples and prints the state. Raises `Failed` where it is not what they promise."""
     for kind, file in (("items", "catalog.csv"), ("users", "users.csv")):
-        send(demo, kind, json.dumps(records_of(kind, EXAMPLES / file)).encode(), file)
+        load(demo, kind, file)
     for kind, file in (("items", "items-upsert.json"), ("items", "item-delete.json"), ("users", "user-delete.json")):
         send(demo, kind, (EXAMPLES / file).read_bytes(), file)
     states = {kind: read(demo, kind) for kind in KINDS}
@@ -197,7 +196,7 @@ def running(directory: Path, port: int | None) -> Iterator[Demo]:
             if not (line := up.stdout.readline()):
                 raise Failed("the stack did not start")
             ready = json.loads(line)
-            made = foldline("orgs", "create", "Demo", "--json", "--data-dir", str(directory))
+            made = foldline("orgs", "create", "Demo", "--owner", OWNER, "--json", "--data-dir", str(directory))
             if made.returncode:
                 raise Failed(made.stderr.strip())
             yield Demo(directory, up, ready["url"], ready["database_url"], **json.loads(made.stdout))
@@ -217,20 +216,13 @@ def foldline(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*FOLDLINE, *arguments], capture_output=True, text=True, check=False)
 
 
-def records_of(kind: str, file: Path) -> list[Record]:
-    """The rows of a CSV file as upserts: numbers as numbers, an empty cell as nothing sent."""
-    with file.open(encoding="utf-8-sig", newline="") as rows:
-        return [record_of(kind, row) for row in csv.DictReader(rows)]
-
-
-def record_of(kind: str, row: Mapping[str, str]) -> Record:
-    sent = {column: text for column, text in row.items() if text}
-    fields = {column: sent.pop(column) for column in FIELDS[kind] if column in sent}
-    return fields | {"attributes": {column: value_of(text) for column, text in sent.items()}}
-
-
-def value_of(text: str) -> Any:
-    return json.loads(text) if NUMBER.fullmatch(text) else text
+def load(demo: Demo, kind: str, file: str) -> None:
+    """Imports a file, and waits until it is applied."""
+    where = ("--org", demo.org_id, "--wait", "--json", "--data-dir", str(demo.data_dir))
+    done = foldline("import", kind, str(EXAMPLES / file), *where)
+    if done.returncode:
+        raise Failed(f"{file} is not imported: {done.stdout}{done.stderr}")
+    tell(f"{file}: {json.loads(done.stdout)['rows']} {kind} imported")
 
 
 def send(demo: Demo, kind: str, body: bytes, source: str) -> None:
@@ -297,6 +289,7 @@ def introduce(console: Console, demo: Demo) -> None:
     """Where everything is, and what to try."""
     lines = {
         "URL": demo.url,
+        "Sign in": f"{demo.sign_in_link} (once)",
         "Documentation": f"{demo.url}/docs",
         "Organisation": demo.org_id,
         "Secret key": demo.secret_key,

@@ -18,6 +18,7 @@ COMMANDS = {
     "init": ("foldline.cli.init:init", "Create or migrate tables and topics; safe to repeat."),
     "orgs": ("foldline.cli.orgs:app", "Create, list, change and suspend organisations."),
     "keys": ("foldline.cli.keys:app", "Create, list, rotate and revoke keys."),
+    "import": ("foldline.cli.import_:import_", "Import a file of items or users."),
     "status": ("foldline.cli.status:status", "Show the generation in use and each partition's position."),
     "get": ("foldline.cli.get:get", "Show the state of one item or user."),
     "tail": ("foldline.cli.tail:tail", "Follow a state topic, decoded."),

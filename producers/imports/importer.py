@@ -93,7 +93,7 @@ class Importer:
         return False
 
     async def _carry_on(self, connection: Connection, log: KafkaLog, job: Job) -> None:
-        def tick() -> None:
+        def tick(_: int = 0) -> None:
             self._tick(connection)
 
         _log.info("carries on", import_id=job.import_id, status=job.status)
@@ -157,7 +157,7 @@ class Importer:
             jobs.execute(connection, "sweep_files", retention=retention)
 
 
-def run(settings: Settings, stop: threading.Event) -> None:
+def run(settings: Settings, stop: threading.Event, niceness: int = NICENESS) -> None:
     """Runs an importer in this process until it is stopped. It yields to everything else on the machine."""
-    os.nice(NICENESS)
+    os.nice(niceness)
     asyncio.run(Importer(settings, stop).run())

@@ -41,8 +41,8 @@ FOLD_AWAY_SECONDS: Final = 3.0
 class Queue:
     """Appends imports, one at a time, on a connection that has their locks."""
 
-    def __init__(self, settings: Settings, connection: Connection, log: Log, tick: Callable[[], None]) -> None:
-        """`tick` is called several times a second."""
+    def __init__(self, settings: Settings, connection: Connection, log: Log, tick: Callable[[int], None]) -> None:
+        """`tick` is told after every stretch how many records are in the log."""
         self._settings = settings
         self._connection = connection
         self._log = log
@@ -60,11 +60,11 @@ class Queue:
             run.recover(await run.settled())
             for rows, next_row in run.stretches():
                 await run.append(rows, next_row)
-                self._tick()
+                self._tick(run.queued)
             if job.whole and job.last_part:
                 async for absent in run.absent():
                     await run.append(absent, run.next_row)
-                    self._tick()
+                    self._tick(run.queued)
         except Ended:
             fail(self._connection, job, f"cancelled after {run.queued} records were queued", status="cancelled")
             return
