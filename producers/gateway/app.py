@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from foldline.domain.errors import Unreachable
 from foldline.domain.values import printable
+from producers.dashboard import app as dashboard
 from producers.gateway import ingest, operations, pages, reads, registry
 from producers.gateway.bodies import drain
 from producers.gateway.envelope import Refusal, refused, unavailable, wrong_fields
@@ -46,8 +47,8 @@ def application(parts: Parts) -> FastAPI:
     app = FastAPI(
         title="Foldline",
         version=version("foldline"),
-        routes=[*ingest.ROUTES, *operations.ROUTES, *reads.ROUTES, *pages.ROUTES, *registry.ROUTES],
-        middleware=[Middleware(Telemetry, metrics=parts.metrics)],
+        routes=[*ingest.ROUTES, *operations.ROUTES, *reads.ROUTES, *pages.ROUTES, *registry.ROUTES, *dashboard.ROUTES],
+        middleware=[Middleware(Telemetry, metrics=parts.metrics, failed=_failed)],
         exception_handlers={
             Refusal: _refusal,
             Unreachable: _unreachable,
@@ -55,6 +56,7 @@ def application(parts: Parts) -> FastAPI:
             RequestValidationError: _parameters,
             ClientDisconnect: _gone,
             registry.NotThere: registry.not_there,
+            **dashboard.EXCEPTION_HANDLERS,
         },
         lifespan=lifespan,
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -71,11 +73,19 @@ def application(parts: Parts) -> FastAPI:
 
 
 async def _refusal(request: Request, error: Exception) -> Response:
-    """Every refusal ends here: what is left of the body is drained first."""
+    """Every refusal ends here: what is left of the body is drained first. Who looks at pages is answered by one."""
     assert isinstance(error, Refusal)
     if not await drain(request, parts_of(request).settings):
         error.headers["Connection"] = "close"
+    if dashboard.wants_page(request):
+        return await dashboard.error_page(request, error.status, headers=error.headers)
     return refused(error)
+
+
+async def _failed(request: Request) -> Response:
+    if dashboard.wants_page(request):
+        return await dashboard.error_page(request, 500)
+    return refused(Refusal(500, "Something failed inside the gateway; it is in its log"))
 
 
 async def _unreachable(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""What operators, tools and people read without a key: health, metrics, the documentation and the landing page.
+"""What operators, tools and people read without a key: health, metrics and the documentation.
 
 All of it works without a network: the documentation's scripts are served from the package that ships them.
 """
@@ -6,7 +6,6 @@ All of it works without a network: the documentation's scripts are served from t
 from __future__ import annotations
 
 import asyncio
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +68,6 @@ async def docs(request: Request) -> Response:
     return HTMLResponse(_DOCS)
 
 
-async def landing(request: Request) -> Response:
-    return HTMLResponse(files("producers.gateway").joinpath("landing.html").read_text(encoding="utf-8"))
-
-
 async def _missing(parts: Parts) -> list[str]:
     outcomes = await asyncio.gather(parts.check_database(), parts.log.check(), return_exceptions=True)
     unexpected = [e for e in outcomes if isinstance(e, BaseException) and not isinstance(e, FoldlineError | Refusal)]
@@ -88,7 +83,6 @@ def _health(path: str, endpoint: Any, summary: str, *refusals: int) -> GetRoute:
 
 
 ROUTES: list[BaseRoute] = [
-    Route("/", landing, methods=["GET"]),
     _health("/healthz", healthz, "Is the process alive?"),
     _health("/readyz", readyz, "Can it do its work?", 503),
     Route("/metrics", metrics, methods=["GET"]),

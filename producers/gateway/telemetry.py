@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from producers.gateway.envelope import Refusal, refused
 from producers.validation import FieldError
 
 EXTRA_HEADERS = "foldline.headers"
@@ -70,11 +71,12 @@ class Metrics:
 
 class Telemetry:
     """Outermost of our middleware: counts and times every request, adds the headers that the scope asks for, and answers
-    500 where something failed that nobody expected."""
+    with `failed` where something failed that nobody expected."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, failed: Callable[[Request], Awaitable[Response]]) -> None:
         self._app = app
         self._metrics = metrics
+        self._failed = failed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -96,7 +98,7 @@ class Telemetry:
         except Exception as error:
             log_failure(scope["method"], route_of(scope), error)
             if not status:
-                await refused(Refusal(500, "Something failed inside the gateway; it is in its log"))(scope, receive, sending)
+                await (await self._failed(Request(scope, receive)))(scope, receive, sending)
         finally:
             self._metrics.request(_method(scope), route_of(scope), status or CLIENT_LEFT, time.perf_counter() - began)
 

@@ -73,7 +73,7 @@ def test_every_make_target_that_is_named_exists() -> None:
 def test_tracked_files_are_free_of(what: str) -> None:
     found = []
     for file in tracked():
-        if file.name in LOCKS:
+        if file.name in LOCKS or "vendor" in file.parts:
             continue
         try:
             lines = file.read_text().splitlines()

@@ -1,0 +1,17 @@
+// toast("Copied") says something for a moment; what htmx could not fetch is said too.
+
+const SHOWN_MS = 6000;
+
+export function toast(text, kind = "info") {
+  const place = document.getElementById(kind === "error" ? "alerts" : "toasts");
+  const element = Object.assign(document.createElement("p"), { className: `toast ${kind}`, textContent: text });
+  place.append(element);
+  setTimeout(() => element.remove(), SHOWN_MS);
+}
+
+document.addEventListener("htmx:sendError", () => toast("The gateway cannot be reached. Try again in a moment.", "error"));
+document.addEventListener("htmx:timeout", () => toast("The gateway takes too long to answer. Try again.", "error"));
+document.addEventListener("htmx:responseError", ({ detail: { xhr } }) => {
+  const said = xhr.getResponseHeader("Foldline-Message");
+  if (!xhr.getResponseHeader("HX-Redirect")) toast(said ? decodeURIComponent(said) : `That failed (${xhr.status}). Try again.`, "error");
+});
