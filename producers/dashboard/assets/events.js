@@ -1,6 +1,7 @@
 // Server-sent events over a connection that heals.
 //
-// follow(url, {event: (data) => …}, (state) => …) returns {close}. The state is "live" or "lost".
+// follow(url, {event: (data, id) => …}, (state) => …) returns {close}. The state is "live" or "lost"; a url that is a function is
+// asked for anew with each connection.
 // <div data-events="/url"> without a line of script: of an event with the name of an id below it (or of itself), the data are
 // the HTML that replaces what is inside that element; the event "end" closes the connection, "reload" loads the page anew.
 
@@ -12,7 +13,7 @@ export function follow(url, handlers, onState = () => {}) {
   let timer;
   let retryMs = FIRST_RETRY_MS;
   const open = () => {
-    source = new EventSource(url);
+    source = new EventSource(typeof url === "function" ? url() : url);
     source.onopen = () => {
       retryMs = FIRST_RETRY_MS;
       onState("live");
@@ -24,7 +25,7 @@ export function follow(url, handlers, onState = () => {}) {
       timer = setTimeout(open, retryMs * (0.75 + Math.random() / 2));
       retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
     };
-    for (const [name, handle] of Object.entries(handlers)) source.addEventListener(name, ({ data }) => handle(data));
+    for (const [name, handle] of Object.entries(handlers)) source.addEventListener(name, ({ data, lastEventId }) => handle(data, lastEventId));
   };
   const close = () => {
     clearTimeout(timer);
