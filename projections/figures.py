@@ -33,8 +33,8 @@ class Activity(NamedTuple):
     """What an organisation sent of a kind in the step that began `at` (seconds since the epoch): `events` more than were
     known, and the milliseconds until one of them was readable, where that was measured."""
 
-    org_id: str
     at: int
+    org_id: str
     kind: Kind
     events: int
     freshness_ms: float | None = None
@@ -60,7 +60,7 @@ def add_activity(connection: Connection, org_id: str, kind: Kind, events: int) -
     """Adds events that an organisation has just sent. Raises `Unreachable`."""
     with translated():
         step, _ = _one(connection, "step")
-        row = Activity(org_id, int(step.timestamp()), kind, events)
+        row = Activity(int(step.timestamp()), org_id, kind, events)
         _one(connection, "add_activity", activity_parameters([row]))
 
 
