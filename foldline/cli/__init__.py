@@ -17,6 +17,7 @@ COMMANDS = {
     "process": ("foldline.cli.process:process", "Run one processor alone, configured by the environment."),
     "init": ("foldline.cli.init:init", "Create or migrate tables and topics; safe to repeat."),
     "orgs": ("foldline.cli.orgs:app", "Create, list, change and suspend organisations."),
+    "accounts": ("foldline.cli.accounts:app", "Help people back in."),
     "keys": ("foldline.cli.keys:app", "Create, list, rotate and revoke keys."),
     "import": ("foldline.cli.import_:import_", "Import a file of items or users."),
     "status": ("foldline.cli.status:status", "Show the generation in use and each partition's position."),

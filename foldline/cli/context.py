@@ -43,6 +43,16 @@ def settings_for(data_dir: Path | None) -> Settings:
     return Settings()
 
 
+def base_url(data_dir: Path | None, settings: Settings) -> str:
+    """How people reach the dashboard: by FOLDLINE_PUBLIC_URL, else the running stack's URL, else where the gateway listens."""
+    if settings.public_url:
+        return settings.public_url
+    if stack := stack_for(data_dir):
+        return stack.url
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(settings.gateway_host, settings.gateway_host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.gateway_port}"
+
+
 def servable(settings: Settings) -> Settings:
     """The settings, where this version does all that they ask for. Raises `Unreachable`."""
     if settings.schema_registry_url:

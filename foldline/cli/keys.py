@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -51,20 +52,30 @@ def list_(
     with connected(settings_for(data_dir)) as connection:
         found = tenants.keys(connection, org)
     rows: list[dict[str, object]] = [
-        key._asdict()
-        | {"created_at": key.created_at.isoformat(), "revoked_at": key.revoked_at and key.revoked_at.isoformat()}
+        {name: value.isoformat() if isinstance(value, datetime) else value for name, value in key._asdict().items()}
         for key in found
     ]
     (as_json_lines if as_json else as_table)(rows)
 
 
 @app.command()
-def rotate(key: Named, data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Revoke a key and create another of its role, which is shown this once."""
+def rotate(
+    key: Named,
+    grace: Annotated[
+        int,
+        typer.Option(help="How long the old key goes on working.", min=0, max=tenants.MAX_GRACE_SECONDS, metavar="SECONDS"),
+    ] = 0,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Replace a key by another of its role, which is shown this once; the old one ends now, or after a grace."""
     settings = settings_for(data_dir)
     with connected(settings) as connection:
-        old, new = tenants.rotate_key(connection, key, settings.key_prefix)
-    _show(new._asdict() | {"revoked": old.key_id}, as_json)
+        old, new = tenants.rotate_key(connection, key, settings.key_prefix, grace)
+    ended = (
+        {"revoked": old.key_id} if old.expires_at is None else {"replaced": old.key_id, "until": old.expires_at.isoformat()}
+    )
+    _show(new._asdict() | ended, as_json)
 
 
 @app.command()

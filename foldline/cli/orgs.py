@@ -9,11 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from foldline.adapters.postgres import Connection, connect
-from foldline.cli.context import DataDir, Json, settings_for
-from foldline.domain.errors import Unreachable
+from foldline.adapters.postgres import Connection, connect, translated
+from foldline.cli.context import DataDir, Json, base_url, settings_for
 from foldline.settings import Settings
 from producers import tenants
+from producers.accounts import entry, links
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Create, list, change and suspend organisations.")
 
@@ -46,20 +46,23 @@ def as_table(rows: list[dict[str, object]]) -> None:
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="What people call it.")],
-    owner: Annotated[str | None, typer.Option(help="Who may sign in to the dashboard for it.", metavar="EMAIL")] = None,
+    owner: Annotated[
+        str | None, typer.Option(help="Who owns it: a link to sign in once is printed, too.", metavar="EMAIL")
+    ] = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Create an organisation with a publishable and a secret key, which are shown this once."""
-    if owner is not None:
-        raise Unreachable("--owner comes with the dashboard; leave it out for now")
     settings = settings_for(data_dir)
-    with connected(settings) as connection:
+    with connected(settings) as connection, translated(), connection.transaction():
         made = tenants.create_organisation(connection, name, settings.key_prefix)
+        token = entry.insert_owner(connection, settings, made.org_id, owner) if owner is not None else None
     shown = {"org_id": made.org_id, "publishable_key": made.publishable_key, "secret_key": made.secret_key}
+    if token is not None:
+        shown["sign_in_link"] = links.url_of(base_url(data_dir, settings), token)
     print(json.dumps(shown) if as_json else "\n".join(f"{field}: {value}" for field, value in shown.items()))
     if not as_json:
-        typer.echo("The keys are shown this once: keep them.", err=True)
+        typer.echo("The keys are shown this once: keep them." + (" The link works once." if token else ""), err=True)
 
 
 @app.command(name="list")

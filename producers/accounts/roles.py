@@ -20,7 +20,7 @@ MEANING: Final[dict[Role, str]] = {
 
 def known_role(text: str) -> Role | None:
     """The role of that name; None for none."""
-    return cast(Role, text) if text in ROLES else None
+    return text if text in ROLES else None
 
 
 def has(role: str, wanted: str) -> bool:

@@ -3,6 +3,7 @@
 1. What cannot be a key is refused without a look into the database.
 2. What the database said of a key holds for `key_cache_seconds`; requests that miss at the same time ask once.
 3. No key is kept: the cache knows digests.
+4. That a key is used is noted when the database is asked about it: no more than `key_cache_seconds` late.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from foldline.adapters.pool import Database
 from foldline.settings import Settings
 from producers.gateway.envelope import Refusal
+from producers.gateway.uses import Uses
 from producers.tenants import is_key, key_hash
 from projections.sql import queries
 
@@ -35,9 +37,10 @@ class Caller(NamedTuple):
 class Access:
     """Knows callers by their keys."""
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings, uses: Uses) -> None:
         self._database = database
         self._settings = settings
+        self._uses = uses
         self._known: dict[bytes, tuple[float, Caller | None]] = {}
         self._asking: dict[bytes, asyncio.Task[Caller | None]] = {}
 
@@ -54,7 +57,7 @@ class Access:
                 raise _unauthorised("The key in X-API-KEY is not one: is it complete?")
             caller = await self._ask(digest)
         if caller is None:
-            raise _unauthorised("The key in X-API-KEY is unknown or revoked")
+            raise _unauthorised("The key in X-API-KEY is unknown, revoked or replaced")
         return caller
 
     async def _ask(self, digest: bytes) -> Caller | None:
@@ -68,15 +71,17 @@ class Access:
         asked_at = time.monotonic()
         rows = await self._database.fetch(_CALLER, {"key_hash": digest})
         caller = self._caller(*rows[0]) if rows else None
+        if caller is not None:
+            self._uses.note(caller.key_id)
         if len(self._known) >= MAX_CACHED:
             self._known.clear()
         self._known[digest] = (asked_at + self._settings.key_cache_seconds, caller)
         return caller
 
     def _caller(
-        self, key_id: str, org_id: str, role: str, revoked: bool, suspended: bool, rate_limit: int | None
+        self, key_id: str, org_id: str, role: str, ended: bool, suspended: bool, rate_limit: int | None
     ) -> Caller | None:
-        if revoked:
+        if ended:
             return None
         forbidden = ""
         if suspended:

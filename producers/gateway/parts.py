@@ -18,6 +18,7 @@ from producers.gateway.envelope import Refusal
 from producers.gateway.progress import Watcher
 from producers.gateway.rates import Rates
 from producers.gateway.telemetry import EXTRA_HEADERS, Metrics
+from producers.gateway.uses import Uses
 from projections.generations import OPERATIONS_SECRET
 from projections.reader import Reader
 
@@ -34,6 +35,7 @@ class Parts:
     log: Log
     reader: Reader
     access: Access
+    uses: Uses
     rates: Rates
     watcher: Watcher
     metrics: Metrics
@@ -41,11 +43,13 @@ class Parts:
 
     async def open(self) -> None:
         await self.database.open()
+        self.uses.open()
         await self.log.open()
 
     async def close(self) -> None:
         self.watcher.stop()
         await self.log.close(FLUSH_SECONDS)
+        await self.uses.close()
         await self.database.close()
         self.connections.close()
 
@@ -88,6 +92,7 @@ def parts_of(request: Request) -> Parts:
 def assemble(settings: Settings) -> Parts:
     """The parts on Kafka and PostgreSQL, as the settings say. Connects to nothing yet."""
     database = Database(settings, "foldline gateway")
+    uses = Uses(database)
     reader = Reader(database, settings.topic_prefix)
     log: Log
     metrics = Metrics(lambda: log.queued())
@@ -98,7 +103,8 @@ def assemble(settings: Settings) -> Parts:
         connections=Connections(settings, "foldline dashboard"),
         log=log,
         reader=reader,
-        access=Access(database, settings),
+        access=Access(database, settings, uses),
+        uses=uses,
         rates=Rates(database, settings),
         watcher=Watcher(reader.positions),
         metrics=metrics,

@@ -4,8 +4,8 @@ INSERT INTO foldline_control.organisations (org_id, name) VALUES (%(org_id)s, %(
 
 -- name: insert_key
 -- A new key, by its digest.
-INSERT INTO foldline_control.api_keys (key_id, key_hash, org_id, role, hint)
-VALUES (%(key_id)s, %(key_hash)s, %(org_id)s, %(role)s, %(hint)s);
+INSERT INTO foldline_control.api_keys (key_id, key_hash, org_id, role, hint, created_by)
+VALUES (%(key_id)s, %(key_hash)s, %(org_id)s, %(role)s, %(hint)s, %(created_by)s);
 
 -- name: organisations
 -- All organisations, oldest first.
@@ -30,21 +30,42 @@ UPDATE foldline_control.organisations SET suspended_at = NULL WHERE org_id = %(o
 
 -- name: keys
 -- The keys of an organisation, or of all where it is NULL, oldest first.
-SELECT key_id, org_id, role, hint, created_at, revoked_at FROM foldline_control.api_keys
+SELECT key_id, org_id, role, hint, created_at, revoked_at, expires_at, last_used_at, created_by,
+    revoked_at IS NULL AND coalesce(expires_at > now(), true)
+FROM foldline_control.api_keys
 WHERE %(org_id)s::text IS NULL OR org_id = %(org_id)s ORDER BY created_at, key_id;
 
 -- name: find_keys
--- The keys that a person may mean: by id, by hint, or by the digest of the key itself.
-SELECT key_id, org_id, role, hint, created_at, revoked_at FROM foldline_control.api_keys
-WHERE key_id = %(named)s OR hint = %(named)s OR key_hash = %(key_hash)s ORDER BY created_at, key_id FOR UPDATE;
+-- The keys that a person may mean, of one organisation or, where it is NULL, of any: by id, by hint, or by the digest of the key
+-- itself.
+SELECT key_id, org_id, role, hint, created_at, revoked_at, expires_at, last_used_at, created_by,
+    revoked_at IS NULL AND coalesce(expires_at > now(), true)
+FROM foldline_control.api_keys
+WHERE (key_id = %(named)s OR hint = %(named)s OR key_hash = %(key_hash)s)
+    AND (%(org_id)s::text IS NULL OR org_id = %(org_id)s)
+ORDER BY created_at, key_id FOR UPDATE;
 
 -- name: revoke_key
 -- Ends a key.
 UPDATE foldline_control.api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE key_id = %(key_id)s;
 
+-- name: replace_key
+-- Ends a key that was replaced, at once or after a grace.
+UPDATE foldline_control.api_keys SET
+    revoked_at = CASE WHEN %(grace_seconds)s = 0 THEN now() END,
+    expires_at = CASE WHEN %(grace_seconds)s > 0 THEN now() + %(grace_seconds)s * interval '1 second' END
+WHERE key_id = %(key_id)s RETURNING revoked_at, expires_at;
+
+-- name: keys_used
+-- When keys were last used, so many seconds ago.
+UPDATE foldline_control.api_keys k
+SET last_used_at = greatest(k.last_used_at, now() - used.seconds_ago * interval '1 second')
+FROM unnest(%(key_ids)s::text[], %(seconds_ago)s::float8[]) AS used (key_id, seconds_ago)
+WHERE k.key_id = used.key_id RETURNING k.key_id;
+
 -- name: caller
 -- Whose key has a digest, and what it may do.
-SELECT k.key_id, k.org_id, k.role, k.revoked_at IS NOT NULL, o.suspended_at IS NOT NULL, o.rate_limit
+SELECT k.key_id, k.org_id, k.role, k.revoked_at IS NOT NULL OR coalesce(k.expires_at <= now(), false), o.suspended_at IS NOT NULL, o.rate_limit
 FROM foldline_control.api_keys k JOIN foldline_control.organisations o USING (org_id)
 WHERE k.key_hash = %(key_hash)s;
 

@@ -13,11 +13,12 @@ import pytest
 
 from foldline.adapters.pool import Database, Parameters, Rows
 from foldline.adapters.postgres import Connection, connect
-from foldline.domain.errors import FoldlineError
+from foldline.domain.errors import FoldlineError, Unreachable
 from foldline.settings import Settings
 from producers import tenants
 from producers.gateway.access import Caller
 from producers.gateway.rates import LEASED_FROM, Rates, Window
+from producers.gateway.uses import Uses
 from producers.tenants import hint_of, is_key, make_key
 from tests.producers.conftest import Gateway, NewOrg, gateway_of
 
@@ -95,6 +96,103 @@ def test_changes_hold_within_two_seconds(gateway: Gateway, new_org: NewOrg, cont
         tenants.revoke_key(control, new.key_id)
         with gateway.client(new.key) as other:
             becomes(other, 401)
+
+
+def test_a_key_that_was_replaced_with_a_grace_works_until_that_is_over(
+    stage: Settings, gateway: Gateway, new_org: NewOrg, control: Connection
+) -> None:
+    org = new_org()
+    old, new = tenants.rotate_key(control, org.secret_key, "lehnz", grace_seconds=2)
+    assert old.expires_at is not None
+    with gateway_of(stage) as second:
+        clients = [one.client(key) for one in (gateway, second) for key in (org.secret_key, new.key)]
+        assert [client.get("/v1/items").status_code for client in clients] == [200] * 4
+        deadline = time.monotonic() + 2 + HOLDS_SECONDS
+        while [client.get("/v1/items").status_code for client in clients] != [401, 200, 401, 200]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    with pytest.raises(FoldlineError, match="has expired"):
+        tenants.revoke_key(control, org.secret_key)
+
+
+def test_a_key_of_another_organisation_is_none(new_org: NewOrg, control: Connection) -> None:
+    own, other = new_org(), new_org()
+    for key in (other.secret_key, hint_of(other.secret_key), tenants.keys(control, other.org_id)[0].key_id):
+        with pytest.raises(FoldlineError, match="there is no key"):
+            tenants.revoke_key(control, key, own.org_id, "a@example.com")
+        with pytest.raises(FoldlineError, match="there is no key"):
+            tenants.rotate_key(control, key, "lehnz", 0, own.org_id, "a@example.com")
+    assert all(key.usable for key in tenants.keys(control, other.org_id))
+    made = tenants.create_key(control, own.org_id, "secret", "lehnz", "a@example.com")
+    tenants.rotate_key(control, made.key_id, "lehnz", 60, own.org_id, "b@example.com")
+    tenants.revoke_key(control, made.key_id, own.org_id, "c@example.com")
+    assert [key.created_by for key in tenants.keys(control, own.org_id)][2:] == ["a@example.com", "b@example.com"]
+    log = control.execute(
+        "SELECT actor, action, subject, detail->>'grace_seconds' FROM foldline_control.audit_log"
+        " WHERE org_id = %s ORDER BY audit_id",
+        (own.org_id,),
+    ).fetchall()
+    assert log[3:] == [
+        ("a@example.com", "key.created", hint_of(made.key), None),
+        ("b@example.com", "key.rotated", hint_of(made.key), "60"),
+        ("c@example.com", "key.revoked", hint_of(made.key), None),
+    ]
+
+
+def test_the_last_use_of_a_key_is_noted(stage: Settings, new_org: NewOrg, control: Connection) -> None:
+    org = new_org()
+
+    def used() -> list[bool]:
+        return [key.last_used_at is not None for key in tenants.keys(control, org.org_id) if key.role == "secret"]
+
+    assert used() == [False]
+    with gateway_of(stage) as own, own.client(org.secret_key) as client:
+        client.get("/v1/items")
+        deadline = time.monotonic() + 5
+        while used() != [True]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    seconds = control.execute(
+        "SELECT extract(epoch FROM now() - max(last_used_at))::float8 FROM foldline_control.api_keys WHERE org_id = %s",
+        (org.org_id,),
+    ).fetchall()
+    assert 0 <= seconds[0][0] < 5
+
+
+def test_a_gateway_writes_of_a_key_once_a_minute_and_keeps_what_it_could_not_write(stage: Settings, new_org: NewOrg) -> None:
+    org_id = new_org().org_id
+    now = 1000.0
+    written: list[list[str]] = []
+    away = False
+
+    class Recording(Database):
+        async def fetch(self, query: str, parameters: Parameters = ()) -> Rows:
+            assert isinstance(parameters, dict)
+            if away:
+                raise Unreachable("away")
+            written.append(sorted(parameters["key_ids"]))
+            return await super().fetch(query, parameters)
+
+    async def act() -> None:
+        nonlocal now, away
+        database = Recording(stage, "test")
+        await database.open()
+        uses = Uses(database, lambda: now)
+        for moment, key_ids in ((1000, "a"), (1001, "ab"), (1030, "a"), (1059, ""), (1060, ""), (1200, "")):
+            now = float(moment)
+            for key_id in key_ids:
+                uses.note(f"{org_id}{key_id}")
+            await uses.flush()
+        away, now = True, 1300.0
+        uses.note(f"{org_id}c")
+        with pytest.raises(Unreachable):
+            await uses.flush()
+        away = False
+        await uses.close()
+        await database.close()
+
+    asyncio.run(act())
+    assert written == [[f"{org_id}{key_id}"] for key_id in "abac"]
 
 
 def test_a_window_has_so_many_requests_and_not_one_more(stage: Settings, gateway: Gateway, new_org: NewOrg) -> None:

@@ -82,6 +82,38 @@ def test_what_people_read_names_the_same(stage: Settings) -> None:
     assert re.search(r"^org_id: org_\w+\npublishable_key: lehnz_pk_\w+\nsecret_key: lehnz_sk_\w+$", out, re.MULTILINE)
 
 
+def test_an_owner_is_given_a_link_to_sign_in_and_one_to_come_back(stage: Settings) -> None:
+    made = printed(stage, "orgs", "create", "Acme", "--owner", "Owner@Example.com")
+    assert list(made) == ["org_id", "publishable_key", "secret_key", "sign_in_link"]
+    assert re.fullmatch(rf"http://127\.0\.0\.1:{stage.gateway_port}/link/[\w-]{{43}}", made["sign_in_link"])
+    reset = printed(stage, "accounts", "reset", "OWNER@example.com")
+    assert reset["email"] == "owner@example.com"
+    assert re.fullmatch(rf"http://127\.0\.0\.1:{stage.gateway_port}/link/[\w-]{{43}}", reset["reset_link"])
+    public = {"public_url": "https://foldline.example.com"}
+    said = foldline(stage, "accounts", "reset", "owner@example.com", **public).stdout
+    assert re.search(r"^reset_link: https://foldline\.example\.com/link/[\w-]{43}$", said, re.MULTILINE)
+    said = foldline(stage, "orgs", "create", "Second", "--owner", "owner@example.com", gateway_host="0.0.0.0").stdout
+    assert re.search(r"^secret_key: lehnz_sk_\w+\nsign_in_link: http://127\.0\.0\.1:\d+/link/[\w-]{43}$", said, re.MULTILINE)
+
+
+def test_a_refused_owner_leaves_no_organisation(stage: Settings) -> None:
+    before = foldline(stage, "orgs", "list", "--json").stdout
+    foldline(stage, "orgs", "create", "Acme", "--owner", "no address", code=1)
+    assert foldline(stage, "orgs", "list", "--json").stdout == before
+
+
+def test_a_key_is_replaced_with_a_grace(stage: Settings) -> None:
+    made = printed(stage, "orgs", "create", "Acme")
+    rotated = printed(stage, "keys", "rotate", made["secret_key"], "--grace", "3600")
+    assert set(rotated) == {"key_id", "org_id", "role", "key", "replaced", "until"}
+    rows = [json.loads(line) for line in foldline(stage, "keys", "list", made["org_id"], "--json").stdout.splitlines()]
+    (old,) = [row for row in rows if row["key_id"] == rotated["replaced"]]
+    assert (old["expires_at"], old["revoked_at"], old["usable"]) == (rotated["until"], None, True)
+    assert "replaced already" in foldline(stage, "keys", "rotate", made["secret_key"], code=1).stderr
+    foldline(stage, "keys", "rotate", rotated["key"], "--grace", "-1", code=2)
+    printed(stage, "keys", "revoke", made["secret_key"])
+
+
 def test_keys_are_made_listed_rotated_and_revoked(stage: Settings) -> None:
     made = printed(stage, "orgs", "create", "Acme")
     org_id = made["org_id"]
@@ -100,6 +132,8 @@ def test_keys_are_made_listed_rotated_and_revoked(stage: Settings) -> None:
     "arguments",
     [
         ["orgs", "create", " "],
+        ["orgs", "create", "Acme", "--owner", "no address"],
+        ["accounts", "reset", "nobody@example.com"],
         ["orgs", "set", "org_nope", "--rate-limit", "1"],
         ["orgs", "suspend", "org_nope"],
         ["keys", "create", "org_nope"],
@@ -115,7 +149,6 @@ def test_negative_answers_are_one_line_and_1(stage: Settings, arguments: list[st
 
 
 def test_what_cannot_be_done_is_one_line_and_2(stage: Settings) -> None:
-    foldline(stage, "orgs", "create", "Acme", "--owner", "a@example.com", code=2)
     away = {"database_url": "postgresql://127.0.0.1:1/none", "database_timeout_seconds": 1}
     for arguments in (["orgs", "list"], ["keys", "list"], ["get", "item", "org_a", "A"]):
         assert "PostgreSQL" in foldline(stage, *arguments, code=2, **away).stderr
@@ -126,6 +159,7 @@ BEFORE_INIT = [
     ["orgs", "create", "Acme"], ["orgs", "list"], ["orgs", "set", "org_a", "--rate-limit", "1"],
     ["orgs", "suspend", "org_a"], ["orgs", "resume", "org_a"],
     ["keys", "create", "org_a"], ["keys", "list"], ["keys", "revoke", "key_a"], ["keys", "rotate", "key_a"],
+    ["accounts", "reset", "a@example.com"],
     ["process"], ["gateway"],
 ]  # fmt: skip
 

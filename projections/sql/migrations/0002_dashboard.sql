@@ -27,6 +27,7 @@ CREATE TABLE foldline_control.sessions (
     session_hash bytea PRIMARY KEY,  -- SHA-256 of the cookie's value, which is stored nowhere
     account_id text NOT NULL REFERENCES foldline_control.accounts,
     org_id text COLLATE "C" NOT NULL REFERENCES foldline_control.organisations,
+    client text NOT NULL,  -- what its person recognises the browser by
     created_at timestamptz NOT NULL DEFAULT now(),
     last_seen_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL
@@ -48,6 +49,7 @@ CREATE TABLE foldline_control.links (
     used_at timestamptz
 );
 CREATE INDEX ON foldline_control.links (org_id);
+CREATE INDEX ON foldline_control.links (account_id);
 
 -- Failed attempts to sign in, by a digest of who tried; worth nothing after a crash.
 CREATE UNLOGGED TABLE foldline_control.attempts (
