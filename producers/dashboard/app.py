@@ -11,11 +11,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from foldline.domain.errors import Unreachable
-from producers.dashboard import static
+from producers.dashboard import developers, start, static
 from producers.dashboard.pages import page, wants_fragment
 from producers.dashboard.people import Member, Refused, SignIn, sign_in_first, visitor
 
 ROUTES: Final[list[BaseRoute]] = [
+    *developers.ROUTES,
+    *start.ROUTES,
     *static.ROUTES,
 ]
 

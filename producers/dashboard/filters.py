@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
+from urllib.parse import quote
 
 import orjson
 from markupsafe import Markup
@@ -65,6 +66,11 @@ def pretty(value: Any) -> str:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode()
 
 
+def segment(value: str) -> str:
+    """A text as one segment of a path: `a/b` is `a%2Fb`."""
+    return quote(value, safe="")
+
+
 def attributes(given: Mapping[str, Any]) -> Markup:
     """HTML attributes of keyword arguments: `hx_get="/x"` is `hx-get`, True stands alone, None and False are left out."""
     found = ((name.rstrip("_").replace("_", "-"), value) for name, value in given.items() if value not in (None, False))
@@ -104,5 +110,6 @@ FILTERS: Final = {
     "time": time,
     "ago": ago,
     "pretty": pretty,
+    "segment": segment,
     "attributes": attributes,
 }
