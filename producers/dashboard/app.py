@@ -11,15 +11,20 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from foldline.domain.errors import Unreachable
-from producers.dashboard import developers, start, static
+from producers.dashboard import developers, entry, ingestion, start, static
+from producers.dashboard.origin import guarded
 from producers.dashboard.pages import page, wants_fragment
 from producers.dashboard.people import Member, Refused, SignIn, sign_in_first, visitor
 
-ROUTES: Final[list[BaseRoute]] = [
-    *developers.ROUTES,
-    *start.ROUTES,
-    *static.ROUTES,
-]
+ROUTES: Final[list[BaseRoute]] = guarded(
+    [
+        *entry.ROUTES,
+        *developers.ROUTES,
+        *start.ROUTES,
+        *ingestion.ROUTES,
+        *static.ROUTES,
+    ]
+)
 
 _Handler: TypeAlias = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 

@@ -51,11 +51,12 @@ function attempt(url, file, onProgress, onRequest) {
 function outcome(request) {
   const elsewhere = request.getResponseHeader("HX-Redirect");
   if (elsewhere) return { url: elsewhere };
-  let answer = {};
+  const words = request.getResponseHeader("Foldline-Message");
+  let answer = words ? { message: decodeURIComponent(words) } : {};
   try {
     answer = JSON.parse(request.responseText);
   } catch {
-    // What is not JSON has no message.
+    // Only answers in JSON have anything to say.
   }
   if (request.status === 201) return { url: answer.url };
   const message = answer.message ?? (request.status === 403 ? "Your role may not import files." : "The gateway could not take the file.");
@@ -116,15 +117,17 @@ class Upload {
   }
 
   async send(file) {
-    this.file = this.last = file;
+    const mine = (this.file = this.last = file);
+    const run = (this.run = (this.run ?? 0) + 1);
+    const over = () => this.file !== mine || this.run !== run;
     this.show("sending");
     this.put("name", file.name);
     this.form.querySelector("[data-do=cancel]").focus();
-    for (let tries = 0; this.file; tries++) {
+    for (let tries = 0; !over(); tries++) {
       this.progress(0, file.size);
       this.say(tries ? `Sending ${file.name} again` : `Sending ${file.name}`);
       const ended = await attempt(this.url(file), file, (...now) => this.progress(...now), (request) => (this.request = request));
-      if (!this.file) return;
+      if (over()) return;
       if (ended.url) return this.leave(ended.url);
       if (!(await readable(file))) return this.failed("The file cannot be read any more. Choose it again.", false);
       if (!ended.lost || tries >= RETRIES_MS.length) return this.failed(sentence(ended.message), ended.lost);
