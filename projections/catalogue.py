@@ -158,7 +158,7 @@ def _stretch(rows: Sequence[Sequence[Any]], limit: int) -> Stretch:
         if hit and len(found) == limit:
             return Stretch(found, found[-1].entity_id)
         if hit:
-            found.append(Row(*row, None if name is None else (name, value)))
+            found.append(Row._make((*row, None if name is None else (name, value))))
         if place == STRETCH_RECORDS:
             return Stretch(found, row[0])
     return Stretch(found, None)

@@ -90,9 +90,11 @@ class Activities:
             self._freshness |= {row: freshness[row] for row in rows if row in freshness}
 
     async def _run(self) -> None:
-        while not self._closing.is_set():
+        closing = False
+        while not closing:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), min(self._step + STEP_SECONDS - time.time(), STEP_SECONDS))
+            closing = self._closing.is_set()
             await self.note()
 
     async def _follow(self, operation: Operation, step: int, began: float) -> None:

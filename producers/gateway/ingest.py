@@ -62,6 +62,7 @@ class Upserts:
             raise unavailable(_what_may_appear(error)) from error
         parts.metrics.accepted(kind, len(outcome))
         operation = Operation(caller.org_id, kind, stamp.request_id, appended)
+        parts.activity.accepted(operation, len(outcome))
         token = operation_id(secret, operation)
         queued = {"accepted": len(outcome), "operation_id": token}
         if b"prefer" not in headers or (seconds := wait_seconds(scope, settings.max_wait_seconds)) is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,6 +15,7 @@ from foldline.adapters.producer import KafkaLog, Log
 from foldline.domain.errors import Unreachable
 from foldline.settings import Settings
 from producers.gateway.access import Access, Caller
+from producers.gateway.activity import Activities
 from producers.gateway.envelope import Refusal
 from producers.gateway.progress import Watcher
 from producers.gateway.rates import Rates
@@ -38,18 +40,20 @@ class Parts:
     uses: Uses
     rates: Rates
     watcher: Watcher
+    activity: Activities
     metrics: Metrics
     _secret: bytes | None = None
 
     async def open(self) -> None:
         await self.database.open()
         self.uses.open()
+        self.activity.open()
         await self.log.open()
 
     async def close(self) -> None:
         self.watcher.stop()
         await self.log.close(FLUSH_SECONDS)
-        await self.uses.close()
+        await asyncio.gather(self.uses.close(), self.activity.close())
         await self.database.close()
         self.connections.close()
 
@@ -94,6 +98,7 @@ def assemble(settings: Settings) -> Parts:
     database = Database(settings, "foldline gateway")
     uses = Uses(database)
     reader = Reader(database, settings.topic_prefix)
+    watcher = Watcher(reader.positions)
     log: Log
     metrics = Metrics(lambda: log.queued())
     log = KafkaLog(settings, BundledRegistry(), lambda error, records: metrics.delivery_failed(error.name(), records))
@@ -106,6 +111,7 @@ def assemble(settings: Settings) -> Parts:
         access=Access(database, settings, uses),
         uses=uses,
         rates=Rates(database, settings),
-        watcher=Watcher(reader.positions),
+        watcher=watcher,
+        activity=Activities(database, watcher),
         metrics=metrics,
     )
