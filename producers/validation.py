@@ -94,9 +94,14 @@ def validate(kind: Kind, body: bytes, stamp: Stamp, max_records: int) -> Outcome
     records = value if type(value) is list else (value,)
     if not records or len(records) > max_records:
         return _judge(kind, body, stamp, max_records)
-    doubtful = ZERO if may_have_vanished(body) else SUSPICIOUS
-    upserts = None if b"\\u0000" in body else _fast(kind, records, stamp, doubtful)
+    upserts = certain(kind, body, records, stamp)
     return _judge(kind, body, stamp, max_records) if upserts is None else upserts
+
+
+def certain(kind: Kind, text: bytes, records: Iterable[Any], stamp: Stamp, first: int = 0) -> list[Upsert] | None:
+    """The upserts of records that orjson made of a text, counted from `first`, or None unless every one certainly holds."""
+    doubtful = ZERO if may_have_vanished(text) else SUSPICIOUS
+    return None if b"\\u0000" in text else _fast(kind, records, stamp, doubtful, first)
 
 
 def judge(kind: Kind, index: int, record: Any) -> Iterator[FieldError]:
@@ -147,10 +152,11 @@ def _judge(kind: Kind, body: bytes, stamp: Stamp, max_records: int) -> Outcome:
         if found := error_count(kind, record):
             count += found
             listed += islice(judge(kind, index, record), min(found, MAX_LISTED - len(listed)))
-    return Refused(listed, count) if count else [_upsert(kind, stamp, *indexed) for indexed in enumerate(records)]
+    return Refused(listed, count) if count else [upsert_of(kind, stamp, *indexed) for indexed in enumerate(records)]
 
 
-def _upsert(kind: Kind, stamp: Stamp, index: int, record: Mapping[str, Any]) -> Upsert:
+def upsert_of(kind: Kind, stamp: Stamp, index: int, record: Mapping[str, Any]) -> Upsert:
+    """The upsert of a record that was parsed exactly, and in which `judge` finds nothing."""
     detail = record.get(DETAIL_FIELD[kind])
     if kind == "users" and detail is not None:
         detail = parse_rfc3339(detail)
@@ -160,12 +166,12 @@ def _upsert(kind: Kind, stamp: Stamp, index: int, record: Mapping[str, Any]) -> 
     )
 
 
-def _fast(kind: Kind, records: Iterable[Any], stamp: Stamp, doubtful: int) -> list[Upsert] | None:
+def _fast(kind: Kind, records: Iterable[Any], stamp: Stamp, doubtful: int, first: int) -> list[Upsert] | None:
     """The upserts, or None unless every record certainly holds: a look that finds `doubtful` or worse is not enough."""
     org_id, request_id, received_at = stamp
     id_field, detail_field, detail_of = ID_FIELD[kind], DETAIL_FIELD[kind], _FAST_DETAIL[kind]
     upserts = []
-    for index, record in enumerate(records):
+    for index, record in enumerate(records, first):
         if type(record) is not dict:
             return None
         get = record.get

@@ -27,8 +27,6 @@ class Record(Protocol):
     def timestamp(self) -> tuple[int, int]:
         """The kind of the timestamp, and milliseconds since the epoch."""
 
-    def headers(self) -> list[tuple[str, bytes]] | None: ...
-
 
 CHUNK_RECORDS = 1000
 

@@ -20,8 +20,7 @@ from foldline.adapters.producer import KafkaLog
 from foldline.cli.context import NEGATIVE, DataDir, Json, settings_for
 from foldline.cli.orgs import connected
 from foldline.settings import Settings
-from producers import tenants
-from producers.files import read as files
+from producers import files, tenants
 from producers.imports import shell
 from producers.imports.check import Findings, Severity, check
 from producers.imports.jobs import Job
@@ -124,7 +123,7 @@ async def _import(
     finally:
         await log.close(FLUSH_SECONDS)
     if wait and job.status == "done":
-        refused = await shell.wait_live(settings, connection, job)
+        refused = shell.wait_live(settings, connection, job)
         job = job._replace(status="live", refused=refused)
     return job
 

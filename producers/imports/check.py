@@ -10,7 +10,7 @@ import orjson
 
 from foldline.domain.records import DETAIL_FIELD, ID_FIELD, Kind, Upsert
 from foldline.domain.times import format_rfc3339
-from producers.files import read as files
+from producers import files
 from producers.validation import Stamp
 
 Severity = Literal["error", "warning"]
@@ -125,6 +125,7 @@ def report(findings: Findings, blocks_of: Callable[[Severity, str], int]) -> dic
         "format": survey.format if survey else None,
         "delimiter": survey.delimiter if survey else None,
         "columns": [column._asdict() for column in survey.columns] if survey else [],
+        "survey": survey.as_json() if survey else None,
         "preview": findings.preview,
         "codes": [
             {

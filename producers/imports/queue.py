@@ -18,20 +18,21 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Final
 
 import orjson
-from projections.figures import add_activity
 
+from foldline.adapters.codec import BundledRegistry, UpsertCodec
 from foldline.adapters.consumer import KafkaLogReader
 from foldline.adapters.postgres import Connection, translated
 from foldline.adapters.producer import Appended, Log, NotAppended
 from foldline.domain.records import Upsert
 from foldline.settings import Settings
-from producers.files import read as files
+from producers import files
 from producers.gateway.trace import traceparent
 from producers.imports import jobs
 from producers.imports.jobs import Job
 from producers.imports.positions import applied, log_ends
 from producers.imports.validate import Ended, fail
 from producers.validation import Stamp
+from projections.figures import add_activity
 
 PACE_SECONDS: Final = 0.02
 # Where the fold does not move for so long, nothing can be fresh, and the rows need not wait.
@@ -83,6 +84,7 @@ class _Run:
         self._settings, self._connection, self._log, self._reader, self._job = settings, connection, log, reader, job
         self._ends = {partition: [records, last] for partition, records, last in job.appended}
         self._topic_id = job.topic_id
+        self._decode = UpsertCodec(job.kind, BundledRegistry()).decode
         self._landed: set[int] = set()
         self._pending: deque[tuple[int, dict[int, int]]] = deque()
         self.next_row, self.queued, self._deleted = job.next_row, job.queued, job.deleted
@@ -124,7 +126,8 @@ class _Run:
         def blocks() -> Iterator[bytes]:
             return jobs.read_blocks(self._connection, job.import_id, jobs.FILE)
 
-        survey = files.survey(job.kind, blocks, job.types)
+        assert job.report is not None
+        survey = files.surveyed(job.report["survey"])
         for checked in files.read(job.kind, blocks, survey, Stamp(job.org_id, job.request_id, 0), self.next_row):
             rows += checked.upserts
             after = checked.first_row + checked.rows
@@ -229,8 +232,7 @@ class _Run:
 
     def _own(self, partition: int, start: int, end: int) -> Iterator[tuple[int, int]]:
         """The rows of this import in a stretch of a partition: which, and where."""
-        mark = f"{self._job.request_id}-".encode()
         for record in self._reader.read(self._job.kind, partition, start, end):
-            for name, value in record.headers() or ():
-                if name == "ce_id" and value.startswith(mark):
-                    yield int(value[len(mark) :]), record.offset()
+            event = self._decode(record.value())
+            if isinstance(event, Upsert) and (event.org_id, event.request_id) == (self._job.org_id, self._job.request_id):
+                yield event.record_index, record.offset()

@@ -1,8 +1,8 @@
-"""An import by a command: the file was checked where it lies; kept, it is appended here, and by a gateway if we are killed."""
+"""An import by a command: checked where it lies, kept, and appended here; by a gateway, if the command is killed."""
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Callable
 
 import orjson
@@ -12,8 +12,8 @@ from foldline.adapters.producer import Log
 from foldline.domain.errors import FoldlineError, Unreachable
 from foldline.domain.records import Kind
 from foldline.settings import Settings
+from producers import files
 from producers.accounts.audit import COMMAND_LINE, record
-from producers.files import read as files
 from producers.imports import jobs
 from producers.imports.check import Findings, report
 from producers.imports.jobs import Job
@@ -49,7 +49,7 @@ async def import_file(
             connection,
             "checked_elsewhere",
             import_id=import_id,
-            file_bytes=findings.bytes_read,
+            file_bytes=findings.survey.size if findings.survey else 0,
             rows=findings.rows,
             warnings=findings.warnings,
             report=orjson.dumps(report(findings, lambda *_: 0)).decode(),
@@ -63,10 +63,10 @@ async def import_file(
     return _known(connection, org_id, import_id)
 
 
-async def wait_live(settings: Settings, connection: Connection, job: Job) -> int:
+def wait_live(settings: Settings, connection: Connection, job: Job) -> int:
     """Returns when every row of an import is folded: how many were refused."""
     while not (found := folded(connection, settings, job)).done:
-        await asyncio.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)
     return found.refused
 
 

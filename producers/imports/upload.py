@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from foldline.domain.errors import FoldlineError, Unreachable
 from foldline.domain.records import Kind
 from foldline.domain.values import printable
-from producers.files.source import Inflater
+from producers.files import BadFile, Inflater
 from producers.gateway.envelope import Refusal
 from producers.gateway.parts import Parts
 from producers.imports import jobs
@@ -61,9 +61,7 @@ async def _keep(parts: Parts, import_id: str, request: Request) -> int:
         buffer += inflater.end()
     except ClientDisconnect:
         raise
-    except FoldlineError as error:
-        if isinstance(error, Unreachable):
-            raise
-        raise Refusal(413 if "larger" in str(error) else 400, str(error)) from error
+    except BadFile as error:
+        raise Refusal(413 if error.problems[0].code == "file_too_large" else 400, str(error)) from error
     await parts.connections.run(jobs.write_block, import_id, jobs.FILE, block, bytes(buffer))
     return size + len(buffer)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from foldline.adapters.postgres import Connection, translated
-from producers.files import read as files
+from producers import files
 from producers.imports import jobs
 from producers.imports.check import Findings, Severity, check, report
 from producers.imports.jobs import Job

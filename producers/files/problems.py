@@ -1,0 +1,44 @@
+"""What is wrong with a file, or worth knowing about it: a value with a place and a code."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from foldline.domain.errors import FoldlineError
+from foldline.domain.values import printable
+
+VALUE_CHARACTERS: Final = 100
+
+
+class Problem(NamedTuple):
+    """An error or a warning. `line` is the physical line, from 1, at which its row starts; `row` counts from 1 without the
+    header, 0 being the file as a whole; `column` is a column or a path; `value` is what stands there, cut."""
+
+    line: int
+    row: int
+    column: str
+    code: str
+    message: str
+    value: str
+    id: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        return self._asdict()
+
+
+class BadFile(FoldlineError):
+    """The file as a whole cannot be read: why."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(problems[0].message)
+        self.problems = problems
+
+
+def bad_file(code: str, message: str, line: int = 1, column: str = "", value: str = "") -> BadFile:
+    """A file with one problem."""
+    return BadFile([Problem(line, 0, column, code, message, shown(value), None)])
+
+
+def shown(value: str) -> str:
+    """A value as a problem shows it."""
+    return printable(value if len(value) <= VALUE_CHARACTERS else value[: VALUE_CHARACTERS - 1] + "…")

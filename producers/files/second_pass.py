@@ -1,0 +1,105 @@
+"""The second pass over a file: upserts of its good rows, and every problem of the others, a stretch at a time.
+
+1. A row holds or does not, as a whole. What holds here, the fold accepts.
+2. Every error names the physical line where its row starts.
+3. An id that occurs again is a warning at each later row; rows are applied in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from foldline.domain.records import Kind, Upsert
+from producers.files.csv_read import CsvReader
+from producers.files.first_pass import Survey
+from producers.files.json_read import JsonReader
+from producers.files.problems import Problem
+from producers.files.rows import Rows
+from producers.files.source import BOM, Blocks
+from producers.validation import Stamp
+
+FIRST_LINES: Final = 100_000
+
+
+class Checked(NamedTuple):
+    """Some consecutive rows, from `first_row` (counted from 0).
+
+    `upserts` are the good ones, `record_index` being their row. `failed` are the bytes of the others, for the file of wrong
+    rows; `wrong_ids` are theirs, where they are known.
+    """
+
+    first_row: int
+    rows: int
+    upserts: list[Upsert]
+    errors: list[Problem]
+    warnings: list[Problem]
+    failed: bytes
+    wrong_rows: int
+    wrong_ids: list[str]
+    wrong_without_id: int
+
+
+def read(kind: Kind, blocks: Blocks, survey: Survey, stamp: Stamp, from_row: int = 0) -> Iterator[Checked]:
+    """The rows of a surveyed file from `from_row` on, in their order."""
+    reader: CsvReader | JsonReader
+    reader = CsvReader(kind, survey, stamp) if survey.format == "csv" else JsonReader(kind, survey, stamp)
+    repeats = _Repeats(survey)
+    separator = b""
+    for rows in reader.read(blocks, from_row):
+        failed = reader.failed(rows)
+        checked = _checked(rows, repeats.warnings(rows), separator + failed if failed else b"")
+        separator = reader.separator if failed else separator
+        yield checked
+
+
+def failed_header(survey: Survey) -> bytes:
+    """How the file of wrong rows begins."""
+    if survey.format != "csv":
+        return b"[\n" if survey.format == "json" else b""
+    return (BOM if survey.bom else b"") + CsvReader.header(survey)
+
+
+def failed_footer(survey: Survey) -> bytes:
+    """How it ends."""
+    return b"\n]\n" if survey.format == "json" else b""
+
+
+def _checked(rows: Rows, warnings: list[Problem], failed: bytes) -> Checked:
+    ids = [bad.id for bad in rows.bad if bad.id is not None]
+    return Checked(
+        rows.first,
+        rows.total,
+        rows.upserts,
+        [problem for bad in rows.bad for problem in bad.problems],
+        warnings,
+        failed,
+        len(rows.bad),
+        ids,
+        len(rows.bad) - len(ids),
+    )
+
+
+class _Repeats:
+    """Knows which ids have been before."""
+
+    def __init__(self, survey: Survey) -> None:
+        self._new = set(survey.repeated)
+        self._seen: dict[int, int] = {}
+
+    def warnings(self, rows: Rows) -> list[Problem]:
+        """A warning for each row whose id has been before, in the order of the rows."""
+        if not self._new and not self._seen:
+            return []
+        found = []
+        for row, line, entity_id in rows.ids():
+            digest = hash(entity_id)
+            if digest in self._new:
+                self._new.discard(digest)
+                self._seen[digest] = line if len(self._seen) < FIRST_LINES else 0
+            elif digest in self._seen:
+                first = self._seen[digest]
+                where = f"line {first}" if first else "a line before"
+                message = f"the id is that of {where}, too: rows are applied in their order"
+                found.append(Problem(line, row + 1, rows.id_field, "duplicate_id", message, entity_id, entity_id))
+        return found

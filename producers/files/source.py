@@ -1,0 +1,168 @@
+"""The bytes of a file: inflated, and known to be UTF-8 text before anybody parses them."""
+
+from __future__ import annotations
+
+import codecs
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple, TypeAlias
+
+from charset_normalizer import from_bytes
+
+from producers.files.problems import BadFile, bad_file
+
+Blocks: TypeAlias = Callable[[], Iterator[bytes]]
+"""The file's bytes, inflated, from its start; may be called again."""
+
+BOM: Final = codecs.BOM_UTF8
+GZIP_MAGIC: Final = b"\x1f\x8b"
+ROW_BYTES: Final = 4 * 1024 * 1024
+SAMPLE_BYTES: Final = 4096
+
+_MAGIC: Final = (
+    (b"PK\x03\x04", "an Excel workbook or another zip archive: save the sheet as CSV (UTF-8), or unpack it first"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook: save the sheet as CSV (UTF-8)"),
+    (b"%PDF", "a PDF: export the data as CSV or JSON"),
+    (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"GIF8", "a GIF picture"),
+    (b"\x7fELF", "a program"),
+    (GZIP_MAGIC, "gzip inside gzip: compress it once"),
+)
+_CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\r\f\x0b\x1b"))
+
+
+class Inflater:
+    """Inflates a file as it comes, if it is gzip (of several members, too); passes on anything else. Never more than the
+    limit. Raises `BadFile`."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._head: bytes | None = b""
+        self._member: zlib._Decompress | None = None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What the chunk adds to the file."""
+        if self._head is not None:
+            chunk = self._head + chunk
+            if len(chunk) < len(GZIP_MAGIC):
+                self._head = chunk
+                return b""
+            self._head = None
+            if chunk.startswith(GZIP_MAGIC):
+                self._member = _member()
+        return self._counted(self._inflate(chunk) if self._member else chunk)
+
+    def end(self) -> bytes:
+        """What is left when there are no more chunks."""
+        if self._member is not None and not self._member.eof:
+            raise bad_file("bad_gzip", "The gzip file ends too early: was it copied as a whole?")
+        return self._counted(self._head or b"")
+
+    def _inflate(self, chunk: bytes) -> bytes:
+        inflated, room = [], self._limit - self._size
+        while chunk and room >= 0:
+            assert self._member is not None
+            if self._member.eof:
+                chunk = chunk.lstrip(b"\0")
+                if not chunk:
+                    break
+                self._member = _member()
+            try:
+                piece = self._member.decompress(chunk, room + 1)
+            except zlib.error as error:
+                raise bad_file("bad_gzip", f"The file is not gzip as it begins: {error}") from error
+            inflated.append(piece)
+            room -= len(piece)
+            chunk = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+        return b"".join(inflated)
+
+    def _counted(self, data: bytes) -> bytes:
+        self._size += len(data)
+        if self._size > self._limit:
+            raise bad_file("file_too_large", f"The file is larger than {self._limit:,} bytes: split it into several")
+        return data
+
+
+class Text(NamedTuple):
+    """What is known of a file that is text."""
+
+    size: int
+    bom: bool
+    first: bytes
+    """Its first byte that is not white space."""
+    long_line: int
+    """A line of more than `ROW_BYTES`, or 0."""
+
+
+def inflated(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
+    """The bytes of a file of at most `limit` bytes, inflated where it is gzip. Raises `BadFile`."""
+    inflater = Inflater(limit)
+    for chunk in chunks:
+        yield inflater.feed(chunk)
+    yield inflater.end()
+
+
+def text_of(blocks: Blocks) -> Text:
+    """Reads the whole file once, to know that it is text in UTF-8. Raises `BadFile` that says what it is instead."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    size = lines = unbroken = long_line = 0
+    head, first, returns = b"", b"", 0
+    for block in blocks():
+        if len(head) < SAMPLE_BYTES:
+            head += block[: SAMPLE_BYTES - len(head)]
+            _need_no_magic(head)
+        try:
+            decoder.decode(block)
+        except UnicodeDecodeError as error:
+            line = lines + 1 + error.object[: error.start].count(b"\n")
+            raise _not_utf8(bytes(error.object), error.start, line, head) from error
+        first = first or block.lstrip(BOM + b" \t\r\n")[:1]
+        newlines, newline = block.count(b"\n"), block.find(b"\n")
+        if not long_line and unbroken + (newline if newlines else len(block)) > ROW_BYTES:
+            long_line = lines + 1
+        unbroken = len(block) - block.rfind(b"\n") - 1 if newlines else unbroken + len(block)
+        returns += block.count(b"\r")
+        lines += newlines
+        size += len(block)
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise _not_utf8(bytes(error.object), 0, lines + 1, head) from error
+    _need_text(head)
+    if not first:
+        raise bad_file("empty_file", "The file is empty")
+    if returns and not lines and first not in b"[{":
+        raise bad_file("lone_carriage_return", "The lines end with a carriage return alone: save the file with LF or CRLF")
+    return Text(size, head.startswith(BOM), first, long_line)
+
+
+def _member() -> zlib._Decompress:
+    return zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+
+def _need_no_magic(head: bytes) -> None:
+    for magic, what in _MAGIC:
+        if head.startswith(magic):
+            raise bad_file("binary_file", f"The file is {what}")
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise bad_file("invalid_encoding", "The file is UTF-16: save it as UTF-8")
+
+
+def _need_text(head: bytes) -> None:
+    zeros = head.count(b"\0")
+    if zeros * 4 > len(head) and (not any(head[::2]) or not any(head[1::2])):
+        raise bad_file("invalid_encoding", "The file looks like UTF-16: save it as UTF-8")
+    if (len(head) - len(head.translate(None, _CONTROLS))) * 20 > len(head):
+        raise bad_file("binary_file", "The file is not text: send CSV or JSON")
+
+
+def _not_utf8(data: bytes, at: int, line: int, head: bytes) -> BadFile:
+    _need_text(head)
+    sample = data[max(0, at - SAMPLE_BYTES // 2) : at + SAMPLE_BYTES // 2]
+    guess = from_bytes(sample).best()
+    like = f" (it looks like {guess.encoding.replace('_', '-')})" if guess and guess.encoding != "ascii" else ""
+    if guess is None and len(sample.translate(None, _CONTROLS)) < len(sample):
+        return bad_file("binary_file", "The file is not text: send CSV or JSON")
+    return bad_file("invalid_encoding", f"Line {line} is not UTF-8{like}: save the file as UTF-8", line)
