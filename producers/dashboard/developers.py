@@ -22,12 +22,7 @@ ROLES_OF: Final[dict[str, tuple[tenants.Role, ...]]] = {
     "secret": ("secret",),
     "publishable": ("publishable",),
 }
-GRACES: Final = {
-    "0": ("Now", "The old key stops within two seconds."),
-    "3600": ("In 1 hour", ""),
-    "86400": ("In 24 hours", ""),
-    "604800": ("In 7 days", ""),
-}
+GRACES: Final = {"0": "Now", "3600": "In 1 hour", "86400": "In 24 hours", "604800": "In 7 days"}
 MAKES_KEYS: Final = "DEVELOPER"
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -77,7 +72,13 @@ async def create(request: Request) -> Response:
 async def rotate_form(request: Request) -> Response:
     """When the old key is to stop."""
     who = await member(request, MAKES_KEYS)
-    return _sheet(request, "developers_rotate.html", who, key=await _usable(request, who), graces=GRACES)
+    return _sheet(
+        request,
+        "developers_rotate.html",
+        who,
+        key=await _usable(request, who),
+        graces=[(*grace, "") for grace in GRACES.items()],
+    )
 
 
 async def rotate(request: Request) -> Response:
@@ -107,7 +108,9 @@ async def revoke(request: Request) -> Response:
 
 
 async def _keys(request: Request, who: Member) -> list[tenants.Key]:
-    return (await parts_of(request).connections.run(tenants.keys, who.org_id))[::-1]
+    """Newest first, and of a pair the secret one."""
+    found = await parts_of(request).connections.run(tenants.keys, who.org_id)
+    return sorted(found, key=lambda key: (key.created_at, key.role), reverse=True)
 
 
 async def _usable(request: Request, who: Member) -> tenants.Key:
@@ -142,8 +145,8 @@ def _made(request: Request, who: Member, made: Sequence[tenants.NewKey], old: te
 def _sheet(request: Request, template: str, who: Member, **context: Any) -> Response:
     """A form: in a dialog of the page that is open, else on a page of its own."""
     if wants_fragment(request):
-        return fragment(request, template, "sheet", who, **context)
-    return page(request, template, who, **context)
+        return fragment(request, template, "sheet", who, heading="h2", **context)
+    return page(request, template, who, heading="h1", **context)
 
 
 ROUTES: Final[list[BaseRoute]] = [

@@ -5,9 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import Final
 
-ITEM: Final = (
-    '{"item_id": "PROD-001", "item_type": "product", "attributes": {"name": "Wireless Headphones", "price": 149.99}}'
-)
+ITEM: Final = """{"item_id": "PROD-001", "item_type": "product",
+       "attributes": {"name": "Wireless Headphones", "price": 149.99}}"""
 UNKNOWN_KEY: Final = "$FOLDLINE_KEY"
 
 

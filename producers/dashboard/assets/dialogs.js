@@ -8,7 +8,11 @@ document.addEventListener("click", (event) => {
     event.preventDefault();
     dialog.showModal();
   }
-  if (event.target.closest("[data-closes]")) event.target.closest("dialog")?.close();
+  const closed = event.target.closest("[data-closes]")?.closest("dialog");
+  if (closed) {
+    event.preventDefault();
+    closed.close();
+  }
 });
 
 document.addEventListener("mousedown", (event) => {
