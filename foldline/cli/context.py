@@ -44,7 +44,7 @@ def settings_for(data_dir: Path | None) -> Settings:
 
 
 def base_url(data_dir: Path | None, settings: Settings) -> str:
-    """How people reach the dashboard: by FOLDLINE_PUBLIC_URL, else the running stack's URL, else where the gateway listens."""
+    """How people reach the dashboard: FOLDLINE_PUBLIC_URL, else the running stack's URL, else where the gateway listens."""
     if settings.public_url:
         return settings.public_url
     if stack := stack_for(data_dir):

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from foldline.domain.errors import Unreachable
-from producers.dashboard import developers, entry, ingestion, start, static
+from producers.dashboard import account, developers, entry, ingestion, start, static
 from producers.dashboard.origin import guarded
 from producers.dashboard.pages import page, wants_fragment
 from producers.dashboard.people import Member, Refused, SignIn, sign_in_first, visitor
@@ -19,6 +19,7 @@ from producers.dashboard.people import Member, Refused, SignIn, sign_in_first, v
 ROUTES: Final[list[BaseRoute]] = guarded(
     [
         *entry.ROUTES,
+        *account.ROUTES,
         *developers.ROUTES,
         *start.ROUTES,
         *ingestion.ROUTES,

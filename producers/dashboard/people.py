@@ -108,14 +108,15 @@ def session_of(request: Request) -> bytes | None:
 
 async def form(request: Request, max_fields: int = MAX_FORM_FIELDS) -> dict[str, str]:
     """The fields of a form that was sent as `application/x-www-form-urlencoded`; of a repeated one the last, trimmed of
-    nothing. Raises `Refused`: 400, 413 and 415."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
-        raise Refused(415, "This is not a form", "Send the fields as application/x-www-form-urlencoded.")
+    nothing; none where nothing was sent. Raises `Refused`: 400, 413 and 415."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_FORM_BYTES:
             raise Refused(413, "This is too long", f"A form has at most {MAX_FORM_BYTES // 1024} KiB.")
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if body and content_type != "application/x-www-form-urlencoded":
+        raise Refused(415, "This is not a form", "Send the fields as application/x-www-form-urlencoded.")
     try:
         fields = dict(parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=max_fields))
     except ValueError as error:
