@@ -9,9 +9,14 @@ export function toast(text, kind = "info") {
   setTimeout(() => element.remove(), SHOWN_MS);
 }
 
-document.addEventListener("htmx:sendError", () => toast("The gateway cannot be reached. Try again in a moment.", "error"));
-document.addEventListener("htmx:timeout", () => toast("The gateway takes too long to answer. Try again.", "error"));
-document.addEventListener("htmx:responseError", ({ detail: { xhr } }) => {
+// What asks again by itself has nothing to say where that fails once.
+const asksAgain = ({ detail: { elt } }) => elt?.getAttribute("hx-trigger")?.includes("every");
+
+document.addEventListener("htmx:sendError", (event) => asksAgain(event) || toast("The gateway cannot be reached. Try again in a moment.", "error"));
+document.addEventListener("htmx:timeout", (event) => asksAgain(event) || toast("The gateway takes too long to answer. Try again.", "error"));
+document.addEventListener("htmx:responseError", (event) => {
+  if (asksAgain(event)) return;
+  const { xhr } = event.detail;
   const said = xhr.getResponseHeader("Foldline-Message");
   if (!xhr.getResponseHeader("HX-Redirect")) toast(said ? decodeURIComponent(said) : `That failed (${xhr.status}). Try again.`, "error");
 });
