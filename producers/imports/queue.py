@@ -128,12 +128,13 @@ class _Run:
 
         assert job.report is not None
         survey = files.surveyed(job.report["survey"])
+        size = self._settings.import_chunk_records
         for checked in files.read(job.kind, blocks, survey, Stamp(job.org_id, job.request_id, 0), self.next_row):
             rows += checked.upserts
-            after = checked.first_row + checked.rows
-            if len(rows) >= self._settings.import_chunk_records or after >= job.rows:
-                yield rows, after
-                rows = []
+            while len(rows) > size:
+                stretch, rows = rows[:size], rows[size:]
+                yield stretch, stretch[-1].record_index + 1
+        yield rows, job.rows
 
     async def append(self, rows: Sequence[Upsert], next_row: int) -> None:
         """Appends those rows of a stretch that are not in the log, and notes it down. Raises `Ended`."""
