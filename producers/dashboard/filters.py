@@ -46,12 +46,12 @@ def time(value: Moment) -> Markup | str:
     return _element(value, _absolute(moment(value)), "") if value is not None else DASH
 
 
-def ago(value: Moment) -> Markup | str:
+def ago(value: Moment, now: datetime | None = None) -> Markup | str:
     """`3 minutes ago` as a <time> that a script keeps up to date, its title the time itself."""
     if value is None:
         return DASH
     found = moment(value)
-    return _element(value, _relative((datetime.now(UTC) - found).total_seconds(), found), _absolute(found))
+    return _element(value, _relative(((now or datetime.now(UTC)) - found).total_seconds(), found), _absolute(found))
 
 
 def moment(value: datetime | int) -> datetime:
@@ -73,11 +73,11 @@ def segment(value: str) -> str:
 
 def attributes(given: Mapping[str, Any]) -> Markup:
     """HTML attributes of keyword arguments: `hx_get="/x"` is `hx-get`, True stands alone, None and False are left out."""
-    found = ((name.rstrip("_").replace("_", "-"), value) for name, value in given.items() if value not in (None, False))
-    shown = (
-        Markup(" {}").format(name) if value is True else Markup(' {}="{}"').format(name, value) for name, value in found
-    )
-    return Markup("").join(shown)
+    shown = Markup("")
+    for name, value in given.items():
+        if value is not None and value is not False:
+            shown += Markup(" {}" if value is True else ' {}="{}"').format(name.rstrip("_").replace("_", "-"), value)
+    return shown
 
 
 def _element(value: Moment, shown: str, title: str) -> Markup:
