@@ -92,7 +92,7 @@ def _sample(connection: Connection, settings: Settings, step: datetime) -> None:
         for org_id, kind in due:
             connection.execute(_SQL[f"count_{kind}"].encode(), {"org_id": org_id, "step": step})
     past = {"step": step, "seconds": settings.activity_retention_seconds}
-    for name in ("thin_activity", "forget_activity", "forget_counts", "forget_lag"):
+    for name in ("thin_activity", "thin_lag", "forget_activity", "forget_counts", "forget_lag"):
         connection.execute(_SQL[name].encode(), past)
     # 2. The step counts as sampled once all of it is.
     if lag is not None:

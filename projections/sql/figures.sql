@@ -70,18 +70,30 @@ SELECT %(org_id)s, %(step)s, 'users', count(*) FILTER (WHERE status = 'active'),
 FROM foldline.known_users WHERE org_id = %(org_id)s ON CONFLICT DO NOTHING;
 
 -- name: thin_activity
--- Steps of a week ago become minutes: their events are added up, and of the times to readable one stands for all.
+-- Steps of a day ago become minutes: their events are added up, and of the times to readable one stands for all.
 WITH span AS (
     SELECT date_bin('1 min', coalesce(
         (SELECT at FROM foldline_control.lag WHERE at < %(step)s ORDER BY at DESC LIMIT 1), '-infinity'
-    ), 'epoch') - interval '7 days' AS begins, date_bin('1 min', %(step)s, 'epoch') - interval '7 days' AS ends
+    ), 'epoch') - interval '1 day' AS begins, date_bin('1 min', %(step)s, 'epoch') - interval '1 day' AS ends
 ), steps AS (
     DELETE FROM foldline_control.activity a USING span WHERE a.at >= span.begins AND a.at < span.ends RETURNING a.*
 )
 INSERT INTO foldline_control.activity (org_id, at, kind, events, freshness_ms)
-SELECT org_id, date_bin('1 min', at, 'epoch') AS at, kind, sum(events), 
+SELECT org_id, date_bin('1 min', at, 'epoch') AS at, kind, sum(events),
     (array_agg(freshness_ms ORDER BY freshness_ms IS NULL, at))[1]
 FROM steps GROUP BY org_id, date_bin('1 min', at, 'epoch'), kind;
+
+-- name: thin_lag
+-- Steps of a day ago become minutes: the most that the processors were behind in them.
+WITH span AS (
+    SELECT date_bin('1 min', coalesce(
+        (SELECT at FROM foldline_control.lag WHERE at < %(step)s ORDER BY at DESC LIMIT 1), '-infinity'
+    ), 'epoch') - interval '1 day' AS begins, date_bin('1 min', %(step)s, 'epoch') - interval '1 day' AS ends
+), steps AS (
+    DELETE FROM foldline_control.lag l USING span WHERE l.at >= span.begins AND l.at < span.ends RETURNING l.*
+)
+INSERT INTO foldline_control.lag (at, records, seconds)
+SELECT date_bin('1 min', at, 'epoch'), max(records), max(seconds) FROM steps GROUP BY 1;
 
 -- name: forget_activity
 -- What is older than it is kept.
@@ -97,89 +109,3 @@ DELETE FROM foldline_control.record_counts c WHERE c.at < %(step)s - %(seconds)s
     SELECT FROM foldline_control.record_counts later WHERE later.org_id = c.org_id AND later.kind = c.kind
         AND later.at > c.at AND later.at <= %(step)s - %(seconds)s * interval '1 s'
 );
-
--- name: counts_items
--- How many items an organisation has by status, and when they were counted: now where they are few, else when last sampled.
-WITH few AS (
-    SELECT status FROM foldline.known_items WHERE org_id = %(org_id)s LIMIT %(few)s + 1
-)
-SELECT active, inactive, deleted, at FROM (
-    SELECT count(*) FILTER (WHERE status = 'active') AS active, count(*) FILTER (WHERE status = 'inactive') AS inactive,
-        count(*) FILTER (WHERE status = 'deleted') AS deleted, now() AS at
-    FROM few HAVING count(*) <= %(few)s
-    UNION ALL
-    (SELECT active, inactive, deleted, at FROM foldline_control.record_counts
-     WHERE org_id = %(org_id)s AND kind = 'items' ORDER BY at DESC LIMIT 1)
-) AS counted ORDER BY at DESC LIMIT 1;
-
--- name: counts_users
--- How many users an organisation has by status, and when they were counted: now where they are few, else when last sampled.
-WITH few AS (
-    SELECT status FROM foldline.known_users WHERE org_id = %(org_id)s LIMIT %(few)s + 1
-)
-SELECT active, inactive, deleted, at FROM (
-    SELECT count(*) FILTER (WHERE status = 'active') AS active, count(*) FILTER (WHERE status = 'inactive') AS inactive,
-        count(*) FILTER (WHERE status = 'deleted') AS deleted, now() AS at
-    FROM few HAVING count(*) <= %(few)s
-    UNION ALL
-    (SELECT active, inactive, deleted, at FROM foldline_control.record_counts
-     WHERE org_id = %(org_id)s AND kind = 'users' ORDER BY at DESC LIMIT 1)
-) AS counted ORDER BY at DESC LIMIT 1;
-
--- name: pace
--- Events a second over the last minute that is complete, the lag as it was last sampled, and of the last hour the median
--- and the 99th percentile of the time until a write was readable.
-SELECT
-    (SELECT coalesce(sum(events), 0)::float8 / 60 FROM foldline_control.activity
-     WHERE org_id = %(org_id)s AND at >= date_bin('10 s', now(), 'epoch') - interval '60 s' AND at < date_bin('10 s', now(), 'epoch')),
-    l.at, l.records, l.seconds, f.times[1], f.times[2]
-FROM (
-    SELECT percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (ORDER BY freshness_ms) AS times FROM foldline_control.activity
-    WHERE org_id = %(org_id)s AND at >= now() - interval '1 hour'
-) AS f LEFT JOIN (SELECT * FROM foldline_control.lag ORDER BY at DESC LIMIT 1) AS l ON true;
-
--- name: series_events
--- Events a second by kind, in buckets; the last bucket is divided by what of it is over.
-SELECT extract(epoch FROM b.at)::bigint, coalesce(items, 0) / over, coalesce(users, 0) / over
-FROM (
-    SELECT at, greatest(10, least(%(bucket)s, extract(epoch FROM date_bin('10 s', now(), 'epoch') - at)))::float8 AS over
-    FROM generate_series(%(begin)s, %(end)s, %(bucket)s * interval '1 s') AS at
-) AS b
-LEFT JOIN (
-    SELECT date_bin(%(bucket)s * interval '1 s', at, 'epoch') AS at,
-        sum(events) FILTER (WHERE kind = 'items')::float8 AS items, sum(events) FILTER (WHERE kind = 'users')::float8 AS users
-    FROM foldline_control.activity WHERE org_id = %(org_id)s AND at >= %(begin)s GROUP BY 1
-) AS a ON a.at = b.at
-ORDER BY b.at;
-
--- name: series_freshness
--- Milliseconds until a write was readable, median and 99th percentile, in buckets.
-SELECT extract(epoch FROM b.at)::bigint, times[1], times[2]
-FROM generate_series(%(begin)s, %(end)s, %(bucket)s * interval '1 s') AS b (at)
-LEFT JOIN (
-    SELECT date_bin(%(bucket)s * interval '1 s', at, 'epoch') AS at,
-        percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (ORDER BY freshness_ms) AS times
-    FROM foldline_control.activity WHERE org_id = %(org_id)s AND at >= %(begin)s AND freshness_ms IS NOT NULL GROUP BY 1
-) AS f ON f.at = b.at
-ORDER BY b.at;
-
--- name: series_lag
--- The most that the processors were behind, in records and in seconds, in buckets.
-SELECT extract(epoch FROM b.at)::bigint, records, seconds
-FROM generate_series(%(begin)s, %(end)s, %(bucket)s * interval '1 s') AS b (at)
-LEFT JOIN (
-    SELECT date_bin(%(bucket)s * interval '1 s', at, 'epoch') AS at, max(records) AS records, max(seconds) AS seconds
-    FROM foldline_control.lag WHERE at >= %(begin)s GROUP BY 1
-) AS l ON l.at = b.at
-ORDER BY b.at;
-
--- name: series_records
--- Records by status at the end of each bucket, as last counted by then.
-SELECT extract(epoch FROM b.at)::bigint, active, inactive, deleted
-FROM generate_series(%(begin)s, %(end)s, %(bucket)s * interval '1 s') AS b (at)
-LEFT JOIN LATERAL (
-    SELECT active, inactive, deleted FROM foldline_control.record_counts
-    WHERE org_id = %(org_id)s AND kind = %(kind)s AND record_counts.at < b.at + %(bucket)s * interval '1 s'
-    ORDER BY at DESC LIMIT 1
-) AS c ON true
-ORDER BY b.at;

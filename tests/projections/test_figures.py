@@ -90,6 +90,7 @@ def test_a_step_is_sampled_once_and_by_one(stage: Settings, tables: Connection) 
     with connect(stage.database_url, "test") as other:
         other.execute("SELECT pg_advisory_lock(4846821007739151182)")
         assert not sample(tables, stage)
+        other.execute("SELECT pg_advisory_unlock(4846821007739151182)")
     assert sample(tables, stage)
 
 
@@ -141,19 +142,25 @@ def test_an_import_adds_to_what_was_sent(tables: Connection) -> None:
     assert rows == [("a", "items", 9), ("a", "users", 1)]
 
 
-def test_activity_becomes_minutes_after_a_week(stage: Settings, tables: Connection) -> None:
+def test_figures_become_minutes_after_a_day(stage: Settings, tables: Connection) -> None:
     tables.execute(
-        "INSERT INTO foldline_control.activity SELECT 'a', date_bin('1 min', now(), 'epoch') - n * interval '10 s', 'items',"
-        " n, CASE WHEN n % 5 = 0 THEN n END FROM generate_series(1, 18) n"
+        "INSERT INTO foldline_control.lag"
+        " SELECT date_bin('1 min', now(), 'epoch') - n * interval '10 s', n, n FROM generate_series(1, 18) n"
     )
-    pass_time(tables, 7 * 86_400 - 60)
-    sample(tables, stage)
-    pass_time(tables, 60)
-    sample(tables, stage)
-    newest = tables.execute("SELECT max(at) FROM foldline_control.lag").fetchone()
-    rows = tables.execute("SELECT events, freshness_ms FROM foldline_control.activity ORDER BY at").fetchall()
-    assert newest is not None
-    assert rows == [(93, 15), (57, 10), (21, 5)]
+    tables.execute(
+        "INSERT INTO foldline_control.activity"
+        " SELECT 'a', at, 'items', records, CASE WHEN records % 5 = 0 THEN records END FROM foldline_control.lag"
+    )
+    pass_time(tables, 86_400)
+    for _ in range(2):
+        sample(tables, stage)
+        pass_time(tables, 60)
+    assert tables.execute("SELECT events, freshness_ms FROM foldline_control.activity ORDER BY at").fetchall() == [
+        (93, 15),
+        (57, 10),
+        (21, 5),
+    ]
+    assert tables.execute("SELECT records FROM foldline_control.lag ORDER BY at LIMIT 3").fetchall() == [(18,), (12,), (6,)]
 
 
 def test_what_is_too_old_is_forgotten_but_for_the_count_that_holds_since_then(stage: Settings, tables: Connection) -> None:
