@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from foldline.domain.errors import Unreachable
-from producers.dashboard import account, developers, entry, ingestion, start, static
+from producers.dashboard import account, audit, developers, entry, ingestion, start, static, team
 from producers.dashboard.origin import guarded
 from producers.dashboard.pages import page, wants_fragment
 from producers.dashboard.people import Member, Refused, SignIn, sign_in_first, visitor
@@ -20,6 +20,8 @@ ROUTES: Final[list[BaseRoute]] = guarded(
     [
         *entry.ROUTES,
         *account.ROUTES,
+        *team.ROUTES,
+        *audit.ROUTES,
         *developers.ROUTES,
         *start.ROUTES,
         *ingestion.ROUTES,

@@ -67,7 +67,7 @@ NAVIGATION: Final = (
     Place("Users", "/users", "users"),
     Place("Developers", "/developers", "developers"),
     Place("Team", "/team", "team"),
-    Place("Audit log", "/audit", "audit", role="ADMIN"),
+    Place("Audit log", "/audit", "audit", role="DEVELOPER"),
 )
 
 
