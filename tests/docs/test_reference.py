@@ -106,8 +106,20 @@ def test_every_command_and_option_is_described() -> None:
 
 def test_every_route_is_described() -> None:
     text = page("http.md") + page("topics-and-tables.md")
-    missing = [place for route in routes() for place in _places(route) if f"`{place}`" not in text]
+    interface = [route for route in routes() if not _is_page(route)]
+    missing = [place for route in interface for place in _places(route) if f"`{place}`" not in text]
     assert missing == []
+
+
+def test_every_page_is_described() -> None:
+    """The dashboard is for people: its pages are described, not its routes."""
+    pages = {f"/{path.split('/')[1]}" for route in routes() if _is_page(route) for path in [getattr(route, "path", "/")]}
+    assert [path for path in sorted(pages) if f"`{path}`" not in page("dashboard.md")] == []
+
+
+def _is_page(route: BaseRoute) -> bool:
+    endpoint = getattr(route, "endpoint", None)
+    return str(getattr(endpoint, "__module__", "")).startswith("producers.dashboard")
 
 
 def _places(route: BaseRoute) -> Iterator[str]:

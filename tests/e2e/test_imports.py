@@ -53,7 +53,7 @@ def test_a_file_that_does_not_hold_leaves_no_trace(stack: Stack, org: Organisati
         + 'A,product,"two\r\nlines",1.50,active\nB,product,N,2,sold\n,product,N,3,active\nC,product\nA,product,N,4,active\n',
     )
     before = stack.ends(*LOG.values())
-    code, document, said = load(stack, org, "items", faulty)
+    code, document, _ = load(stack, org, "items", faulty)
     assert code == 1
     assert (document["import_id"], document["status"], document["rows"], document["error_count"]) == (None, "rejected", 5, 3)
     assert [(error["line"], error["row"], error["column"], error["code"], error["id"]) for error in document["errors"]] == [
