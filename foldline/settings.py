@@ -60,8 +60,8 @@ class Settings(BaseSettings):
 
     # Imports of files
     max_file_bytes: PositiveInt = 50_000_000
-    import_chunk_records: PositiveInt = 2000
-    import_pending_records: PositiveInt = 8000
+    import_chunk_records: PositiveInt = 1000
+    import_pending_records: PositiveInt = 4000
     import_absent_share: Annotated[float, Field(ge=0, le=1)] = 0.2
     import_retention_seconds: PositiveInt = 7 * 86_400
     activity_retention_seconds: PositiveInt = 30 * 86_400
