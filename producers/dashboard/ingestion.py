@@ -18,7 +18,7 @@ from producers.dashboard.ingestion_view import ENDED
 from producers.dashboard.pages import fragment, page, wants_fragment
 from producers.dashboard.people import Refused, SignIn, member
 from producers.gateway.bodies import CONSUMED, drain
-from producers.gateway.envelope import Json, Refusal
+from producers.gateway.envelope import Json, Refusal, refused
 from producers.gateway.parts import parts_of
 from producers.imports import jobs
 from producers.imports.jobs import Job
@@ -57,7 +57,8 @@ async def ingestion(request: Request) -> Response:
 
 
 async def upload(request: Request) -> Response:
-    """Takes the request's body as a file; 201 with where its page is. Raises `Refusal`: 400, 413."""
+    """Takes the request's body as a file: 201 with where its page is, 400 and 413 in the envelope. A file that is refused is
+    read to its end first, so that the answer arrives."""
     settings = parts_of(request).settings
     try:
         who = await member(request, "DEVELOPER")
@@ -73,9 +74,9 @@ async def upload(request: Request) -> Response:
     except (SignIn, Refused):
         await drain(request, settings)
         raise
-    except Refusal:
+    except Refusal as error:
         await drain(request, settings.model_copy(update={"max_drain_bytes": settings.max_file_bytes}))
-        raise
+        return refused(error)
     url = f"/imports/{import_id}"
     return Json({"import_id": import_id, "url": url}, 201, {"Location": url})
 

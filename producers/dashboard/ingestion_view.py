@@ -1,7 +1,7 @@
 """What the pages say about an import: its stages with their bars, its outcome as a sentence, and what may be chosen.
 
 1. Nothing is said to be imported before it is in the log, and nothing to be live before it is folded.
-2. Bars only advance: each stage counts what is known to be done of it.
+2. Each bar counts what is known to be done of its stage.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Choices(NamedTuple):
 def duration(seconds: float) -> str:
     """A length of time as a person reads it."""
     if seconds < 10:
-        return f"{max(seconds, 0):.1f} s"
+        return f"{max(seconds, 0.1):.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest} s" if minutes else f"{rest} s"
@@ -195,9 +195,12 @@ def choices(job: Job, absent_share: float) -> Choices:
 
 
 def problem(job: Job) -> dict[str, Any] | None:
-    """Why the file as a whole cannot be read; its message as a sentence."""
+    """Why the file as a whole cannot be read: its message is a sentence, its line there only where it says something."""
     found = (job.report or {}).get("problem")
-    return {**found, "message": sentence(found["message"])} if found else None
+    if not found:
+        return None
+    told = found["line"] <= 1 or "line" in found["message"].lower()
+    return {**found, "message": sentence(found["message"]), "line": None if told else found["line"]}
 
 
 def grouped(job: Job, severity: str) -> list[dict[str, Any]]:
@@ -311,7 +314,7 @@ def _folded(job: Job, positions: Positions, partition: int, records: int, last_o
     if found is None or found.topic_id != job.topic_id or not job.run_began:
         return 0
     began = job.run_began[partition]
-    return int(records * _share(found.applied - began, last_offset + 1 - began))
+    return records * min(max(found.applied - began, 0), last_offset + 1 - began) // (last_offset + 1 - began)
 
 
 def _share(done: float, of: float) -> float:
