@@ -1,10 +1,13 @@
 // Draws every <figure data-chart="/url"> from the JSON there: {"times": [seconds], "unit": "events/s",
-// "series": [{"label": "Items", "values": [1, null, …], "kind": "area" | "line" | "bars" | "steps"}]}.
+// "series": [{"label": "Items", "values": [1, null, …], "kind": "area" | "line" | "bars" | "steps"}]}; with "stacked": true as
+// areas, each upon the ones before it. A value between two that are missing is a dot.
 // It follows the width of its place and light and dark, and asks again every data-refresh seconds while it is looked at.
 
 const RETRY_SECONDS = 10;
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const compact = new Intl.NumberFormat("en-GB", { notation: "compact", maximumFractionDigits: 1 });
+const COLOURS = ["accent", "green", "amber", "red", "grey"];
+const colourOf = ({ colour }, index) => colour ?? COLOURS[index % COLOURS.length];
+const compact = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
 const exact = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 2 });
 
 class Chart {
@@ -35,13 +38,16 @@ class Chart {
 
   draw() {
     if (!this.data) return;
-    const { times, series } = this.data;
+    const { times, series, stacked } = this.data;
     this.plot?.destroy();
     this.plot = undefined;
     this.place.replaceChildren();
-    this.list(series);
+    this.legend.hidden = times.length < 2;
     if (times.length < 2) return this.say("Nothing to show yet");
-    this.plot = new uPlot(this.options(series), [times, ...series.map(({ values }) => values)], this.place);
+    this.list(series);
+    const values = series.map((one) => one.values);
+    this.plot = new uPlot(this.options(), [times, ...(stacked ? heaped(values) : values)], this.place);
+    this.place.append((this.at = Object.assign(document.createElement("span"), { className: "at" })));
     this.tell(null);
   }
 
@@ -50,9 +56,11 @@ class Chart {
     if (width && this.plot && (this.plot.width !== width || this.plot.height !== height)) this.plot.setSize({ width, height });
   }
 
-  options(series) {
+  options() {
+    const { times, series, stacked } = this.data;
     const font = `12px ${getComputedStyle(this.place).fontFamily}`;
     const axis = { stroke: this.colour("--faint"), font, ticks: { show: false }, grid: { stroke: this.colour("--line"), width: 1 } };
+    const beside = series.some(({ kind }) => kind === "bars") ? (times.at(-1) - times[0]) / (times.length - 1) / 2 : 0;
     return {
       width: this.place.clientWidth,
       height: this.place.clientHeight,
@@ -60,43 +68,49 @@ class Chart {
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-      scales: { y: { range: (_, low, high) => [Math.min(0, low), high > 0 ? high * 1.1 : 1] } },
+      scales: {
+        x: { range: (_, from, to) => [from - beside, to + beside] },
+        y: { range: (_, low, high) => [Math.min(0, low), high > 0 ? high * 1.1 : 1] },
+      },
       axes: [
-        { ...axis, grid: { show: false }, space: 72, values: (_, splits, __, ___, step) => splits.map((at) => hour(at, step)) },
+        { ...axis, size: 28, grid: { show: false }, space: 72, values: (_, splits, __, ___, step) => splits.map((at) => tick(at, step)) },
         { ...axis, size: 48, space: 36, values: (_, splits) => splits.map((value) => compact.format(value)) },
       ],
       hooks: { setCursor: [(plot) => this.tell(plot.cursor.idx)] },
+      bands: stacked ? series.slice(1).map((_, index) => ({ series: [index + 2, index + 1] })) : [],
       series: [{}, ...series.map((one, index) => this.line(one, index))],
     };
   }
 
-  line({ kind = "line" }, index) {
-    const stroke = this.colour(`--chart-${(index % 4) + 1}`);
-    const paths = { bars: uPlot.paths.bars({ size: [0.7, 24], radius: 0.15 }), steps: uPlot.paths.stepped({ align: 1 }) }[kind];
-    const fill = { area: this.colour(`--chart-${(index % 4) + 1}`, 0.12), bars: stroke }[kind];
+  line(one, index) {
+    const name = `--chart-${colourOf(one, index)}`;
+    const stroke = this.colour(name);
+    const paths = { bars: uPlot.paths.bars({ size: [0.7, 24], radius: 0.15 }), steps: uPlot.paths.stepped({ align: 1 }) }[one.kind];
+    const fill = { area: this.colour(name, this.data.stacked ? 0.3 : 0.12), bars: stroke }[one.kind];
     return { stroke, fill, paths, width: 1.75, points: { show: false }, spanGaps: false };
   }
 
-  colour(name, alpha = 1) {
+  colour(name, share = 1, ground = "transparent") {
     const probe = this.probe ?? (this.probe = document.createElement("span"));
     this.figure.append(probe);
-    probe.style.color = `color-mix(in srgb, var(${name}) ${alpha * 100}%, transparent)`;
+    probe.style.color = `color-mix(in srgb, var(${name}) ${share * 100}%, ${ground})`;
     const found = getComputedStyle(probe).color;
     probe.remove();
     return found;
   }
 
   list(series) {
-    this.legend.hidden = false;
-    this.legend.replaceChildren(...series.map(({ label }, index) => {
-      const item = Object.assign(document.createElement("li"), { className: `c${(index % 4) + 1}`, textContent: `${label} ` });
+    const entry = (className, text) => {
+      const item = Object.assign(document.createElement("li"), { className, textContent: text });
       item.append(document.createElement("b"));
       return item;
-    }));
+    };
+    this.legend.replaceChildren(...series.map((one, index) => entry(colourOf(one, index), `${one.label} `)));
   }
 
   tell(index) {
     const { times, series, unit = "" } = this.data;
+    this.at.textContent = index == null ? "" : moment(times[index]);
     series.forEach(({ values }, place) => {
       const value = values[index ?? times.length - 1];
       this.legend.children[place].lastChild.textContent = value == null ? "–" : `${exact.format(value)} ${unit}`.trim();
@@ -108,10 +122,25 @@ class Chart {
   }
 }
 
-function hour(seconds, step) {
-  const text = new Date(seconds * 1000).toISOString();
-  if (step >= 86400) return `${Number(text.slice(8, 10))} ${new Date(seconds * 1000).toLocaleString("en-GB", { month: "short", timeZone: "UTC" })}`;
-  return step < 60 ? text.slice(11, 19) : text.slice(11, 16);
+// Each series on top of those before it.
+function heaped(all) {
+  const sums = all[0].map(() => 0);
+  return all.map((values) => values.map((value, index) => (value == null ? null : (sums[index] += value))));
+}
+
+function day(date) {
+  return `${date.getUTCDate()} ${date.toLocaleString("en-GB", { month: "short", timeZone: "UTC" })}`;
+}
+
+function tick(seconds, step) {
+  const date = new Date(seconds * 1000);
+  if (step >= 86400 || seconds % 86400 === 0) return day(date);
+  return date.toISOString().slice(11, step < 60 ? 19 : 16);
+}
+
+function moment(seconds) {
+  const date = new Date(seconds * 1000);
+  return `${day(date)}, ${date.toISOString().slice(11, 19)} UTC`;
 }
 
 const drawn = new WeakSet();
