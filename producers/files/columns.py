@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import orjson
 
 from foldline.domain.records import Rejection
-from foldline.domain.values import DOUBLE_MAX, DOUBLE_MIN, Unparsable, faults, look, parse, parse_exactly
+from foldline.domain.values import DOUBLE_MAX, DOUBLE_MIN, PLAIN, Unparsable, faults, look, parse, parse_exactly
 
 ColumnType: TypeAlias = Literal["text", "number", "boolean", "json", "omit"]
 TYPES: Final[tuple[ColumnType, ...]] = ("text", "number", "boolean", "json", "omit")
@@ -25,6 +25,7 @@ SIGNIFICANT_DIGITS: Final = 15
 _SIMPLE: Final = r"-?(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,6})?"
 _ALL_SIMPLE: Final = re.compile(rf"(?:{_SIMPLE}\n)*+{_SIMPLE}")
 _NUMBER: Final = re.compile(r"-?((?:0|[1-9][0-9]*)(?:\.[0-9]+)?)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+_PLACE: Final = re.compile(r" at line [0-9]+(?= column)")
 _BOOLEANS: Final = frozenset(("true", "false"))
 _TRUTH: Final = {"true": True, "false": False}
 
@@ -122,7 +123,7 @@ def _jsons(name: str, cells: Sequence[str], faulty: Faults) -> Sequence[Any]:
     found: list[Any] = [ABSENT] * len(cells)
     for place, cell in enumerate(cells):
         if cell:
-            value = json_value(name, cell, faulty.setdefault(place, []))
+            value = json_value(name, cell, 2, faulty.setdefault(place, []))
             found[place] = value
             if not faulty[place]:
                 del faulty[place]
@@ -135,19 +136,17 @@ class Json(NamedTuple):
     value: Any
 
 
-def json_value(name: str, cell: str, faulty: list[Fault]) -> Json | None:
-    """The JSON value of a cell; what does not hold is added to `faulty`."""
+def json_value(name: str, cell: str, depth: int, faulty: list[Fault]) -> Json | None:
+    """The JSON value of a cell, which lies so deep in `attributes`; what does not hold is added to `faulty`."""
     raw = cell.encode()
     try:
         value, exact = parse(raw)
-        wrapped = {name: value}
-        if exact or b"\\u0000" in raw or look(wrapped) != 0:
-            wrapped = {name: parse_exactly(raw)}
-            found: list[Rejection] = list(faults(wrapped, "attributes"))
-            faulty += [(fault.field.removeprefix("attributes."), fault.code, fault.message) for fault in found]
-            value = wrapped[name]
+        if exact or b"\\u0000" in raw or look([value], depth - 1) is not PLAIN:
+            value = parse_exactly(raw)
+            found: list[Rejection] = list(faults(value, name, depth))
+            faulty += [(fault.field, fault.code, fault.message) for fault in found]
     except Unparsable as unparsable:
-        faulty.append((name, unparsable.code, f"{name}: {unparsable.message}"))
+        faulty.append((name, unparsable.code, f"{name}: {_PLACE.sub('', unparsable.message)}"))
         return None
     return Json(value)
 

@@ -12,7 +12,8 @@ from foldline.domain.keys import id_fault
 from foldline.domain.records import ATTRIBUTES_MAX_BYTES, ID_MAX_CHARACTERS, STATUSES, Kind, Upsert
 from foldline.domain.times import parse_rfc3339
 from producers.files.columns import ABSENT, Faults, Json, json_value, values
-from producers.files.csv_rows import Batch, Line, batches, header_of, required_fields, written
+from producers.files.csv_header import required_fields
+from producers.files.csv_rows import Batch, Line, batches, written
 from producers.files.first_pass import ERROR_COLUMN, Survey
 from producers.files.problems import Problem, shown
 from producers.files.rows import Bad, Rows
@@ -45,7 +46,7 @@ class CsvReader:
 
     def read(self, blocks: Blocks, from_row: int) -> Iterator[Rows]:
         first = 0
-        for batch in batches(blocks, header_of(self._kind, blocks)[0], len(self._names)):
+        for batch in batches(blocks, self._survey.delimiter, len(self._names)):
             after = first + len(batch.rows)
             if after > from_row:
                 skipped = max(0, from_row - first)
@@ -74,7 +75,7 @@ class CsvReader:
 
     def _misshapen(self, row: Sequence[str] | Line, line: int, number: int) -> Bad | None:
         if isinstance(row, Line):
-            problem = Problem(line, number + 1, "", row.code, row.message, shown(row.text), None)
+            problem = Problem(line, number + 1, "", row.code, row.message, shown(row.text.rstrip("\r\n")), None)
             return Bad(number, line, None, [problem], row)
         width = len(self._names)
         if len(row) == width:
@@ -196,7 +197,7 @@ def _objects(cells: _Cells, faulty: Faults) -> list[dict[str, Any] | None]:
     found: list[dict[str, Any] | None] = []
     for place, cell in enumerate(cells):
         own: list[tuple[str, str, str]] = []
-        value = json_value(ATTRIBUTES, cell, own) if cell else None
+        value = json_value(ATTRIBUTES, cell, 1, own) if cell else None
         if value is not None and type(value.value) is not dict and not own:
             own.append((ATTRIBUTES, "invalid_type", "attributes must be a JSON object"))
         if own:

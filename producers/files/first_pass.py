@@ -12,6 +12,7 @@ import orjson
 from foldline.domain.records import Kind
 from producers.files import csv_rows, json_rows
 from producers.files.columns import TYPES, Column, ColumnType, Guess
+from producers.files.csv_header import header_of, required_fields
 from producers.files.json_rows import Element
 from producers.files.problems import bad_file
 from producers.files.source import ROW_BYTES, Blocks, Text, text_of
@@ -83,11 +84,8 @@ def elements(blocks: Blocks, file_format: Format) -> Iterator[list[Element]]:
 
 
 def _csv(kind: Kind, blocks: Blocks, text: Text, types: Mapping[str, ColumnType]) -> Survey:
-    if text.long_line:
-        message = f"Line {text.long_line} has more than {ROW_BYTES:,} bytes"
-        raise bad_file("row_too_large", message, text.long_line)
-    delimiter, names = csv_rows.header_of(kind, blocks)
-    id_at, width = names.index(csv_rows.required_fields(kind)[0]), len(names)
+    delimiter, names = header_of(kind, blocks)
+    id_at, width = names.index(required_fields(kind)[0]), len(names)
     guesses = [Guess() for _ in names]
     rows, digests = 0, array("q")
     for batch in csv_rows.batches(blocks, delimiter, width):
@@ -115,8 +113,8 @@ def _column(kind: Kind, names: list[str], place: int, guess: Guess, types: Mappi
 
 def _json(kind: Kind, blocks: Blocks, text: Text) -> Survey:
     file_format: Format = "json" if text.first == b"[" else "single" if _is_single(blocks, text) else "ndjson"
-    id_field = csv_rows.required_fields(kind)[0]
-    fields: dict[str, _Seen] = {name: _Seen() for name in csv_rows.required_fields(kind)}
+    id_field = required_fields(kind)[0]
+    fields: dict[str, _Seen] = {name: _Seen() for name in required_fields(kind)}
     attributes: dict[str, _Seen] = {}
     rows, digests = 0, array("q")
     for batch in elements(blocks, file_format):

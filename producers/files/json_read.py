@@ -9,7 +9,7 @@ import orjson
 
 from foldline.domain.records import ATTRIBUTES_MAX_BYTES, Kind, Upsert
 from foldline.domain.values import Unparsable, parse_exactly
-from producers.files.csv_rows import required_fields
+from producers.files.csv_header import required_fields
 from producers.files.first_pass import ERROR_COLUMN, Survey, elements
 from producers.files.json_rows import Element
 from producers.files.problems import Problem, shown

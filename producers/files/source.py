@@ -17,6 +17,7 @@ Blocks: TypeAlias = Callable[[], Iterator[bytes]]
 BOM: Final = codecs.BOM_UTF8
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ROW_BYTES: Final = 4 * 1024 * 1024
+CHUNK_BYTES: Final = 256 * 1024
 SAMPLE_BYTES: Final = 4096
 
 _MAGIC: Final = (
@@ -92,8 +93,6 @@ class Text(NamedTuple):
     bom: bool
     first: bytes
     """Its first byte that is not white space."""
-    long_line: int
-    """A line of more than `ROW_BYTES`, or 0."""
 
 
 def inflated(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
@@ -104,10 +103,31 @@ def inflated(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
     yield inflater.end()
 
 
+def chunks(blocks: Blocks) -> Iterator[bytes]:
+    """The file without its byte order mark, in pieces of `CHUNK_BYTES` and a last one that may be shorter."""
+    begun, kept = False, bytearray()
+    for block in blocks():
+        for at in range(0, len(block), CHUNK_BYTES):
+            kept += block[at : at + CHUNK_BYTES]
+            while len(kept) >= CHUNK_BYTES:
+                yield bytes(kept[:CHUNK_BYTES]) if begun else bytes(kept[:CHUNK_BYTES]).removeprefix(BOM)
+                begun = True
+                del kept[:CHUNK_BYTES]
+    if kept:
+        yield bytes(kept) if begun else bytes(kept).removeprefix(BOM)
+
+
+def texts(blocks: Blocks) -> Iterator[str]:
+    """The file as text, its line ends as they are. The encoding was checked (`text_of`)."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for chunk in chunks(blocks):
+        yield decoder.decode(chunk)
+
+
 def text_of(blocks: Blocks) -> Text:
     """Reads the whole file once, to know that it is text in UTF-8. Raises `BadFile` that says what it is instead."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    size = lines = unbroken = long_line = 0
+    size = lines = 0
     head, first, returns = b"", b"", 0
     for block in blocks():
         if len(head) < SAMPLE_BYTES:
@@ -119,12 +139,8 @@ def text_of(blocks: Blocks) -> Text:
             line = lines + 1 + error.object[: error.start].count(b"\n")
             raise _not_utf8(bytes(error.object), error.start, line, head) from error
         first = first or block.lstrip(BOM + b" \t\r\n")[:1]
-        newlines, newline = block.count(b"\n"), block.find(b"\n")
-        if not long_line and unbroken + (newline if newlines else len(block)) > ROW_BYTES:
-            long_line = lines + 1
-        unbroken = len(block) - block.rfind(b"\n") - 1 if newlines else unbroken + len(block)
         returns += block.count(b"\r")
-        lines += newlines
+        lines += block.count(b"\n")
         size += len(block)
     try:
         decoder.decode(b"", final=True)
@@ -135,7 +151,7 @@ def text_of(blocks: Blocks) -> Text:
         raise bad_file("empty_file", "The file is empty")
     if returns and not lines and first not in b"[{":
         raise bad_file("lone_carriage_return", "The lines end with a carriage return alone: save the file with LF or CRLF")
-    return Text(size, head.startswith(BOM), first, long_line)
+    return Text(size, head.startswith(BOM), first)
 
 
 def _member() -> zlib._Decompress:
