@@ -237,3 +237,10 @@ def test_two_who_rotate_at_once_make_one_key(gateway: Gateway, stage: Settings, 
         )
     assert found == [201, 409]
     assert len(keys_of(stage, owner)) == 2
+
+
+def test_a_suspended_organisation_is_told_so(stage: Settings, owner: Visitor) -> None:
+    assert "is suspended" not in text_of(owner.get("/developers"))
+    with connect(stage.database_url, "test") as connection:
+        tenants.suspend(connection, org_of(stage, owner))
+    assert "Acme is suspended The API refuses its keys" in text_of(owner.get("/developers"))
