@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from foldline.adapters.pool import Database
-from foldline.domain.records import ID_FIELD, Kind
+from foldline.domain.records import ID_FIELD, ID_MAX_CHARACTERS, Kind
+from projections.reader import Found
 from projections.sql import queries
 
 # How long a statement reads attributes, which may be large.
@@ -22,6 +23,8 @@ SEARCH_MILLISECONDS: Final = 40
 STRETCH_RECORDS: Final = 50_000
 MAX_TYPES: Final = 100
 LAST_CODE_POINT: Final = 0x10FFFF
+# It comes after every id.
+END: Final = chr(LAST_CODE_POINT) * (ID_MAX_CHARACTERS + 1)
 
 _SQL = queries("catalogue")
 _BRANCH: Final[dict[Kind, str]] = {kind: _SQL[f"of_{kind}"].partition("\n")[2] for kind in ID_FIELD}
@@ -63,15 +66,9 @@ class Stretch(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A whole record, and where its last event lies in the log."""
+    """A record, and where its last event lies in the log."""
 
-    entity_id: str
-    detail: str | datetime
-    status: str
-    attributes: dict[str, Any]
-    version: int
-    first_seen_at: datetime
-    updated_at: datetime
+    state: Found
     partition: int
     offset: int
 
@@ -85,7 +82,7 @@ class Catalogue:
     async def page(
         self, kind: Kind, org_id: str, wanted: Wanted, limit: int, after: str | None = None, before: str | None = None
     ) -> Page:
-        """At most `limit` records after an id, or the last ones before one; from the first on without either."""
+        """At most `limit` records after an id, or the last ones before one (`END`: of all); else from the first on."""
         bounds = {"after": after, "before": before}
         query, parameters = _narrowed(_SQL["page"], kind, wanted, bounds, "limit", "ASC" if before is None else "DESC")
         parameters |= {"org_id": org_id, "limit": limit + 1, "milliseconds": NAMES_MILLISECONDS}
@@ -112,8 +109,8 @@ class Catalogue:
         rows = await self._database.fetch(_SQL[kind[:-1]], {"org_id": org_id, "entity_id": entity_id})
         if not rows:
             return None
-        found_id, detail, status, attributes, *rest = rows[0]
-        return Record(found_id, detail, status, orjson.loads(attributes), *rest)
+        found_id, detail, status, attributes, *rest, partition, offset = rows[0]
+        return Record(Found(found_id, detail, status, orjson.loads(attributes), *rest), partition, offset)
 
 
 def _narrowed(

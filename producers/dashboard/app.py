@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from foldline.domain.errors import Unreachable
-from producers.dashboard import account, audit, developers, entry, ingestion, start, static, team
+from producers.dashboard import account, audit, catalogue, developers, entry, ingestion, overview, start, static, team
 from producers.dashboard.origin import guarded
 from producers.dashboard.pages import page, wants_fragment
 from producers.dashboard.people import Member, Refused, SignIn, sign_in_first, visitor
@@ -25,6 +25,8 @@ ROUTES: Final[list[BaseRoute]] = guarded(
         *developers.ROUTES,
         *start.ROUTES,
         *ingestion.ROUTES,
+        *overview.ROUTES,
+        *catalogue.ROUTES,
         *static.ROUTES,
     ]
 )

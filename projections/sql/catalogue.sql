@@ -55,10 +55,14 @@ SELECT item_type FROM types WHERE item_type IS NOT NULL LIMIT %(limit)s;
 
 -- name: item
 -- One item, deleted included, and where its last event lies in the log.
-SELECT item_id, item_type, status, attributes::text, version, first_seen_at, updated_at, partition, "offset"
+SELECT item_id, item_type, status, attributes::text, version,
+    (extract(epoch FROM first_seen_at) * 1000000)::bigint, (extract(epoch FROM updated_at) * 1000000)::bigint,
+    partition, "offset"
 FROM foldline.known_items WHERE org_id = %(org_id)s AND item_id = %(entity_id)s;
 
 -- name: user
 -- One user, deleted included, and where its last event lies in the log.
-SELECT user_id, created_at, status, attributes::text, version, first_seen_at, updated_at, partition, "offset"
+SELECT user_id, (extract(epoch FROM created_at) * 1000000)::bigint, status, attributes::text, version,
+    (extract(epoch FROM first_seen_at) * 1000000)::bigint, (extract(epoch FROM updated_at) * 1000000)::bigint,
+    partition, "offset"
 FROM foldline.known_users WHERE org_id = %(org_id)s AND user_id = %(entity_id)s;

@@ -87,7 +87,8 @@ class Chart {
     const stroke = this.colour(name);
     const paths = { bars: uPlot.paths.bars({ size: [0.7, 24], radius: 0.15 }), steps: uPlot.paths.stepped({ align: 1 }) }[one.kind];
     const fill = { area: this.colour(name, this.data.stacked ? 0.3 : 0.12), bars: stroke }[one.kind];
-    return { stroke, fill, paths, width: 1.75, points: { show: false }, spanGaps: false };
+    const filter = (plot, place) => (one.kind === "bars" ? [] : alone(plot.data[place]));
+    return { stroke, fill, paths, width: 1.75, points: { show: true, size: 5, width: 0, fill: stroke, filter }, spanGaps: false };
   }
 
   colour(name, share = 1, ground = "transparent") {
@@ -126,6 +127,11 @@ class Chart {
 function heaped(all) {
   const sums = all[0].map(() => 0);
   return all.map((values) => values.map((value, index) => (value == null ? null : (sums[index] += value))));
+}
+
+// The places of values that no line leads to.
+function alone(values) {
+  return [...values.keys()].filter((place) => values[place] != null && values[place - 1] == null && values[place + 1] == null);
 }
 
 function day(date) {
