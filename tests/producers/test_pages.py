@@ -29,7 +29,7 @@ def test_health(anyone: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs/assets/swagger-ui.css", "/registry/subjects"]
+    "path", ["/sign-in", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs/assets/swagger-ui.css", "/registry/subjects"]
 )
 def test_head_answers_as_get_does_without_a_body(anyone: httpx.Client, path: str) -> None:
     got, head = anyone.get(path), anyone.head(path)
@@ -42,12 +42,14 @@ def test_head_answers_as_get_does_without_a_body(anyone: httpx.Client, path: str
     assert anyone.get("/healthz").json()["success"] is True
 
 
-def test_the_first_page_needs_nothing_from_elsewhere(anyone: httpx.Client) -> None:
-    answer = anyone.get("/")
+def test_the_first_page_leads_to_one_that_needs_nothing_from_elsewhere(anyone: httpx.Client) -> None:
+    first = anyone.get("/")
+    assert (first.status_code, first.headers["Location"]) == (303, "/sign-in")
+    answer = anyone.get("/sign-in")
     assert answer.headers["content-type"].startswith("text/html")
-    assert "http" not in answer.text
-    for link in re.findall(r'href="([^"]+)"', answer.text):
-        assert anyone.get("/" + link).status_code == 200
+    assert re.findall(r"https?:", answer.text) == []
+    for link in re.findall(r'(?:href|src)="(/[^"]+)"', answer.text):
+        assert anyone.get(link).status_code == 200
 
 
 def test_the_documentation_needs_nothing_from_elsewhere(anyone: httpx.Client) -> None:
