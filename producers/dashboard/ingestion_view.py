@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 
-import orjson
-
 from foldline.domain.records import DETAIL_FIELD, ID_FIELD, Kind
 from producers.dashboard.filters import count, number, size
 from producers.imports.jobs import Job
@@ -24,8 +22,6 @@ ENDED: Final = frozenset(("live", "failed", "cancelled"))
 DECIDING: Final = frozenset(("ready", "rejected"))
 CANCELLABLE: Final = frozenset(("uploading", "uploaded", "validating", "ready", "rejected", "queueing"))
 SURVEY_SHARE: Final = 0.4  # of the time that validation takes, the first pass
-SHOWN_ATTRIBUTES: Final = 20  # of a row
-SHOWN_CHARACTERS: Final = 120  # of an attribute
 SAID: Final = 0.05  # a screen reader is told of steps of that size
 
 TYPES: Final = {"text": "Text", "number": "Number", "boolean": "True/false", "json": "JSON", "omit": "Leave out"}
@@ -56,12 +52,12 @@ class Stage(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row of the preview. Attributes as JSON texts, cut where they are long, and how many there are besides."""
+    """A row of the preview. Attributes as names and JSON texts, cut where they are long, and how many there are besides."""
 
     id: str
     detail: str
     status: str
-    attributes: list[tuple[str, str]]
+    attributes: list[list[str]]
     besides: int
 
 
@@ -213,7 +209,7 @@ def preview(job: Job) -> list[Row]:
     """The first rows as they will be stored."""
     own, detail = ID_FIELD[job.kind], DETAIL_FIELD[job.kind]
     return [
-        Row(row[own], row.get(detail) or "", row.get("status") or "", *_pairs(row.get("attributes") or {}))
+        Row(row[own], row[detail] or "", row["status"] or "", row["attributes"], row["besides"])
         for row in (job.report or {}).get("preview", ())
     ]
 
@@ -224,15 +220,6 @@ def as_found(job: Job) -> str:
     found = FORMATS.get(report.get("format") or "", "")
     delimiter = DELIMITERS.get(report.get("delimiter") or "")
     return f"{found} with {delimiter}s" if found == "CSV" and delimiter else found
-
-
-def _pairs(attributes: Mapping[str, Any]) -> tuple[list[tuple[str, str]], int]:
-    shown = list(attributes.items())[:SHOWN_ATTRIBUTES]
-    return [(_cut(key), _cut(orjson.dumps(value).decode())) for key, value in shown], len(attributes) - len(shown)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
 def _upload(job: Job) -> Stage:

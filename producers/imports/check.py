@@ -15,6 +15,8 @@ from producers.validation import Stamp
 
 Severity = Literal["error", "warning"]
 PREVIEWED: Final = 10
+SHOWN_ATTRIBUTES: Final = 20
+SHOWN_CHARACTERS: Final = 120
 # More wrong rows than these are counted as if they named no item: nobody can say then what the file lacks.
 MOST_WRONG_IDS: Final = 100_000
 
@@ -112,10 +114,22 @@ def _add(findings: Findings, severity: Severity, problems: Sequence[files.Proble
 
 
 def _shown(kind: Kind, upsert: Upsert) -> dict[str, Any]:
-    """A row as it will be stored."""
+    """A row as it will be stored: of its attributes the first, each as its name and the beginning of its JSON text, which keeps
+    numbers; and how many there are besides."""
     detail = format_rfc3339(upsert.detail) if isinstance(upsert.detail, int) else upsert.detail
     attributes = orjson.loads(upsert.attributes) if upsert.attributes is not None else {}
-    return {ID_FIELD[kind]: upsert.entity_id, DETAIL_FIELD[kind]: detail, "status": upsert.status, "attributes": attributes}
+    first = [[_cut(name), _cut(orjson.dumps(attributes[name]).decode())] for name in [*attributes][:SHOWN_ATTRIBUTES]]
+    return {
+        ID_FIELD[kind]: upsert.entity_id,
+        DETAIL_FIELD[kind]: detail,
+        "status": upsert.status,
+        "attributes": first,
+        "besides": len(attributes) - len(first),
+    }
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
 def report(findings: Findings, blocks_of: Callable[[Severity, str], int]) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def job(connection: Connection, org_id: str, import_id: str) -> Job | None:
 
 
 def jobs(connection: Connection, org_id: str, before: datetime | None = None, limit: int = 50) -> list[Job]:
-    """The imports of an organisation that were made before a moment, newest first."""
+    """The imports of an organisation that were made before a moment, newest first, without their reports."""
     with translated():
         return [Job(*row) for row in execute(connection, "jobs", org_id=org_id, before=before, limit=limit)]
 
@@ -240,7 +240,9 @@ def execute(connection: Connection, query: str, **parameters: Any) -> list[tuple
 @cache
 def statement(query: str) -> bytes:
     """A named query of `imports.sql`."""
-    return _SQL[query].replace("{columns}", ", ".join(Job._fields)).encode()
+    columns = ", ".join(Job._fields)
+    listed = columns.replace(" report,", " NULL AS report,")
+    return _SQL[query].replace("{columns}", columns).replace("{listed}", listed).encode()
 
 
 def _one(rows: list[tuple[Any, ...]]) -> Job | None:

@@ -15,8 +15,8 @@ SELECT {columns} FROM foldline_control.imports WHERE import_id = %(import_id)s A
 SELECT {columns} FROM foldline_control.imports WHERE import_id = %(import_id)s AND org_id = %(org_id)s FOR UPDATE;
 
 -- name: jobs
--- Imports of an organisation before a moment, newest first.
-SELECT {columns} FROM foldline_control.imports
+-- Imports of an organisation before a moment, newest first, without their reports.
+SELECT {listed} FROM foldline_control.imports
 WHERE org_id = %(org_id)s AND (%(before)s::timestamptz IS NULL OR created_at < %(before)s)
 ORDER BY created_at DESC, import_id LIMIT %(limit)s;
 

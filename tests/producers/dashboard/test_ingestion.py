@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -305,6 +306,15 @@ def test_an_import_is_discarded(person: Person) -> None:
     assert "Import 1 row" not in page
     assert [person.choose(url, what).status_code for what in ("cancel", "submit", "types")] == [409, 409, 409]
     assert person.desk.items() == {}
+
+
+def test_the_preview_keeps_numbers_and_cuts_what_is_long(person: Person) -> None:
+    record = {"large": 1e59, "small": 1e-59, "whole": 2**63 - 1, "long": "x" * 500, "none": None}
+    row = {"item_id": "A", "item_type": "p", "status": "active", "attributes": record | {f"k{n}": n for n in range(30)}}
+    page = text_of(person.get(person.upload(json.dumps([row]), "row.json")))
+    shown = f'large 1e+59 small 1e-59 whole 9223372036854775807 long "{"x" * 119}… none null k0 0 k1 1'
+    assert shown in page
+    assert "k14 14 and 15 more" in page
 
 
 UNREADABLE = {

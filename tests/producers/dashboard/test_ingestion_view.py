@@ -303,11 +303,3 @@ def test_codes_are_listed_the_commonest_first() -> None:
     ]
     run = job("rejected", report={"codes": codes})
     assert [one["code"] for one in ingestion_view.grouped(run, "error")] == ["c", "a", "b"]
-
-
-def test_a_preview_shows_values_as_json_and_cuts_them() -> None:
-    attributes = {"text": "x" * 200, "none": None} | {f"k{number}": number for number in range(30)}
-    preview = [{"item_id": "A", "item_type": "p", "status": None, "attributes": attributes}]
-    (row,) = ingestion_view.preview(job("ready", report={"preview": preview}))
-    assert (row.id, row.detail, row.status, row.besides) == ("A", "p", "", 12)
-    assert row.attributes[:3] == [("text", '"' + "x" * 119 + "…"), ("none", "null"), ("k0", "0")]

@@ -35,7 +35,8 @@ def test_a_file_goes_live(busy_desk: Desk) -> None:
     assert (ready.rows, ready.errors, ready.warnings) == (3, 0, 0)
     assert ready.report is not None
     assert ready.report["preview"][0] == {
-        "item_id": "A", "item_type": "product", "status": "active", "attributes": {"name": "N", "price": 1.5},
+        "item_id": "A", "item_type": "product", "status": "active", "attributes": [["name", '"N"'], ["price", "1.5"]],
+        "besides": 0,
     }  # fmt: skip
     assert busy_desk.items() == {}
     busy_desk.submit(import_id)
