@@ -114,8 +114,8 @@ def _add(findings: Findings, severity: Severity, problems: Sequence[files.Proble
 
 
 def _shown(kind: Kind, upsert: Upsert) -> dict[str, Any]:
-    """A row as it will be stored: of its attributes the first, each as its name and the beginning of its JSON text, which keeps
-    numbers; and how many there are besides."""
+    """A row as it will be stored: of its attributes the first, each as its name and the beginning of its JSON text, which
+    keeps numbers; and how many there are besides."""
     detail = format_rfc3339(upsert.detail) if isinstance(upsert.detail, int) else upsert.detail
     attributes = orjson.loads(upsert.attributes) if upsert.attributes is not None else {}
     first = [[_cut(name), _cut(orjson.dumps(attributes[name]).decode())] for name in [*attributes][:SHOWN_ATTRIBUTES]]
