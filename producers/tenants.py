@@ -139,20 +139,23 @@ def organisation(connection: Connection, org_id: str) -> Organisation:
 
 def set_rate_limit(connection: Connection, org_id: str, rate_limit: int | None) -> None:
     """Requests a window from now on; 0 is unlimited, None the setting's default."""
-    with translated():
+    with translated(), connection.transaction():
         _known(_execute(connection, "set_rate_limit", org_id=org_id, rate_limit=rate_limit), org_id)
+        record(connection, org_id, COMMAND_LINE, "organisation.rate_limit_changed", org_id, rate_limit=rate_limit)
 
 
 def suspend(connection: Connection, org_id: str) -> None:
     """Closes the API to an organisation: its keys are known, and may do nothing."""
-    with translated():
+    with translated(), connection.transaction():
         _known(_execute(connection, "suspend", org_id=org_id), org_id)
+        record(connection, org_id, COMMAND_LINE, "organisation.suspended", org_id)
 
 
 def resume(connection: Connection, org_id: str) -> None:
     """Opens the API to a suspended organisation again."""
-    with translated():
+    with translated(), connection.transaction():
         _known(_execute(connection, "resume", org_id=org_id), org_id)
+        record(connection, org_id, COMMAND_LINE, "organisation.resumed", org_id)
 
 
 def create_key(connection: Connection, org_id: str, role: Role, key_prefix: str, created_by: str = COMMAND_LINE) -> NewKey:

@@ -13,7 +13,7 @@ from foldline.adapters.postgres import Connection, connect, translated
 from foldline.cli.context import DataDir, Json, base_url, settings_for
 from foldline.settings import Settings
 from producers import tenants
-from producers.accounts import entry, links
+from producers.accounts import directory, entry, links
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Create, list, change and suspend organisations.")
 
@@ -56,11 +56,14 @@ def create(
     settings = settings_for(data_dir)
     with connected(settings) as connection, translated(), connection.transaction():
         made = tenants.create_organisation(connection, name, settings.key_prefix)
+        known = owner is not None and directory.account_of(connection, directory.normal_email(owner)) is not None
         token = entry.insert_owner(connection, settings, made.org_id, owner) if owner is not None else None
     shown = {"org_id": made.org_id, "publishable_key": made.publishable_key, "secret_key": made.secret_key}
     if token is not None:
         shown["sign_in_link"] = links.url_of(base_url(data_dir, settings), token)
     print(json.dumps(shown) if as_json else "\n".join(f"{field}: {value}" for field, value in shown.items()))
+    if known:
+        typer.echo(f"{owner} had an account already: whoever has its password owns the organisation.", err=True)
     if not as_json:
         typer.echo("The keys are shown this once: keep them." + (" The link works once." if token else ""), err=True)
 

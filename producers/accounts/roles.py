@@ -11,8 +11,8 @@ from typing import Final, Literal, TypeAlias, cast
 Role: TypeAlias = Literal["MEMBER", "DEVELOPER", "ADMIN", "OWNER"]
 ROLES: Final[tuple[Role, ...]] = ("MEMBER", "DEVELOPER", "ADMIN", "OWNER")
 MEANING: Final[dict[Role, str]] = {
-    "MEMBER": "sees everything and changes nothing",
-    "DEVELOPER": "also imports files and makes keys",
+    "MEMBER": "sees everything but the audit log, and changes nothing",
+    "DEVELOPER": "also imports files, makes keys and reads the audit log",
     "ADMIN": "also manages people, but not owners",
     "OWNER": "does everything",
 }

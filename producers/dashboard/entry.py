@@ -91,7 +91,7 @@ async def use_link(request: Request) -> Response:
     """Does what the link is for."""
     link, fields = await _link(request), await form(request)
     try:
-        return await _USES[link.purpose](request, parts_of(request), fields)
+        return await _USES[link.purpose](request, parts_of(request), link, fields)
     except LinkGone as error:
         raise _gone(error) from error
     except NotAllowed as error:
@@ -100,18 +100,18 @@ async def use_link(request: Request) -> Response:
         return await _link_form(request, link, 400, fields.get("name", ""), error.errors)
 
 
-async def _enter(request: Request, parts: Parts, fields: dict[str, str]) -> Response:
+async def _enter(request: Request, parts: Parts, link: Link, fields: dict[str, str]) -> Response:
     token = await parts.connections.run(entry.enter, parts.settings, _token(request), browser_of(request))
-    return signed_in(request, _on("/account?done=entered"), token)
+    return signed_in(request, _on("/" if link.has_password else "/account"), token)
 
 
-async def _reset(request: Request, parts: Parts, fields: dict[str, str]) -> Response:
+async def _reset(request: Request, parts: Parts, link: Link, fields: dict[str, str]) -> Response:
     password = fields.get("password", "")
     token = await parts.connections.run(entry.reset, parts.settings, _token(request), password, browser_of(request))
     return _on("/sign-in?done=reset") if token is None else signed_in(request, _on("/"), token)
 
 
-async def _join(request: Request, parts: Parts, fields: dict[str, str]) -> Response:
+async def _join(request: Request, parts: Parts, link: Link, fields: dict[str, str]) -> Response:
     who = await visitor(request)
     if who is not None:
         session = bytes.fromhex(who.session)
@@ -128,7 +128,7 @@ async def _join(request: Request, parts: Parts, fields: dict[str, str]) -> Respo
     return signed_in(request, _on("/"), token)
 
 
-_USES: Final[dict[links.Purpose, Callable[[Request, Parts, dict[str, str]], Awaitable[Response]]]] = {
+_USES: Final[dict[links.Purpose, Callable[[Request, Parts, Link, dict[str, str]], Awaitable[Response]]]] = {
     "sign_in": _enter,
     "reset": _reset,
     "invitation": _join,

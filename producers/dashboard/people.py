@@ -1,7 +1,8 @@
 """Who is signed in, and what a page does where nobody is or may not.
 
 1. A session is a random cookie of which only the SHA-256 is kept. It ends after a time, or is ended.
-2. A page asks for a role by `member(request, role)`; it goes on only if somebody who has it is signed in.
+2. A page asks for a role by `member(request, role)`; it goes on only if somebody who has it is signed in. In an organisation
+   that is suspended, what needs more than the role Member is only looked at.
 3. A path to return to stays on this site, whatever it was made of.
 """
 
@@ -67,12 +68,17 @@ class Forbidden(Refused):
 
 
 async def member(request: Request, role: str = "MEMBER") -> Member:
-    """Who is signed in, with at least that role. Raises `SignIn`, `Forbidden` and `Unreachable`."""
+    """Who is signed in, with at least that role. Raises `SignIn`, `Refused` (`Forbidden` for a lesser role) and
+    `Unreachable`."""
     found = await visitor(request)
     if found is None:
         raise SignIn
     if not found.may(role):
         raise Forbidden(f"This needs the role {role.capitalize()}; in {found.org_name} yours is {found.role.capitalize()}.")
+    if found.suspended and role != "MEMBER" and request.method not in ("GET", "HEAD"):
+        raise Refused(
+            403, f"{found.org_name} is suspended", "Everything can be read, and nothing changed, until it is resumed."
+        )
     return found
 
 

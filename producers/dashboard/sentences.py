@@ -49,12 +49,21 @@ def _submitted(subject: str, detail: Mapping[str, Any]) -> str:
     return f"imported {subject}" + (f": {rows:,} row{'' if rows == 1 else 's'}" if isinstance(rows, int) else "")
 
 
+def _rate_limit(_: str, detail: Mapping[str, Any]) -> str:
+    limit = detail["rate_limit"]
+    shown = "the default" if limit is None else "none" if limit == 0 else f"{limit:,} requests a window"
+    return f"set the rate limit to {shown}"
+
+
 def _role(role: str) -> str:
     return str(role).capitalize()
 
 
 _SENTENCES: Final[dict[str, Sentence]] = {
     "organisation.created": lambda subject, _: f"created the organisation {subject}",
+    "organisation.suspended": lambda *_: "suspended the organisation",
+    "organisation.resumed": lambda *_: "resumed the organisation",
+    "organisation.rate_limit_changed": _rate_limit,
     "account.signed_up": lambda *_: "created the account and the organisation",
     "account.renamed": lambda _, detail: f"changed their name to {detail['name']}",
     "session.signed_in": lambda _, detail: f"signed in: {detail['client']}",

@@ -14,7 +14,7 @@ from producers.accounts import links, roles, team
 from producers.accounts.errors import NotAllowed, Unfit
 from producers.accounts.team import Colleague, Invitation
 from producers.dashboard.pages import fragment, page, wants_fragment
-from producers.dashboard.people import Forbidden, Member, Refused, base_url, form, member
+from producers.dashboard.people import Member, Refused, base_url, form, member
 from producers.gateway.parts import parts_of
 
 MANAGES: Final = "ADMIN"
@@ -132,7 +132,7 @@ async def _change(request: Request, change: Callable[Concatenate[Connection, P],
     try:
         return await parts_of(request).connections.run(change, *args, **kwargs)
     except NotAllowed as error:
-        raise Forbidden(str(error)) from error
+        raise Refused(403, "That is not possible", str(error)) from error
 
 
 async def _other(request: Request, who: Member) -> Colleague:
@@ -176,8 +176,8 @@ def _link(request: Request, who: Member, token: str, purpose: str, email: str, r
 def _sheet(request: Request, template: str, who: Member, status: int = 200, **context: Any) -> Response:
     """A form: in a dialog of the page that is open, else on a page of its own."""
     if wants_fragment(request):
-        return fragment(request, template, "sheet", who, status, **context)
-    return page(request, template, who, status, **context)
+        return fragment(request, template, "sheet", who, status, level=2, **context)
+    return page(request, template, who, status, level=1, **context)
 
 
 def _done(what: str) -> Response:

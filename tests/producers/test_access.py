@@ -132,7 +132,7 @@ def test_a_key_of_another_organisation_is_none(new_org: NewOrg, control: Connect
         " WHERE org_id = %s ORDER BY audit_id",
         (own.org_id,),
     ).fetchall()
-    assert log[3:] == [
+    assert log[4:] == [
         ("a@example.com", "key.created", hint_of(made.key), None),
         ("b@example.com", "key.rotated", hint_of(made.key), "60"),
         ("c@example.com", "key.revoked", hint_of(made.key), None),

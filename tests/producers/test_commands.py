@@ -83,7 +83,9 @@ def test_what_people_read_names_the_same(stage: Settings) -> None:
 
 
 def test_an_owner_is_given_a_link_to_sign_in_and_one_to_come_back(stage: Settings) -> None:
-    made = printed(stage, "orgs", "create", "Acme", "--owner", "Owner@Example.com")
+    done = foldline(stage, "orgs", "create", "Acme", "--owner", "Owner@Example.com", "--json")
+    assert done.stderr == ""
+    made = json.loads(done.stdout)
     assert list(made) == ["org_id", "publishable_key", "secret_key", "sign_in_link"]
     assert re.fullmatch(rf"http://127\.0\.0\.1:{stage.gateway_port}/link/[\w-]{{43}}", made["sign_in_link"])
     reset = printed(stage, "accounts", "reset", "OWNER@example.com")
@@ -92,7 +94,9 @@ def test_an_owner_is_given_a_link_to_sign_in_and_one_to_come_back(stage: Setting
     public = {"public_url": "https://foldline.example.com"}
     said = foldline(stage, "accounts", "reset", "owner@example.com", **public).stdout
     assert re.search(r"^reset_link: https://foldline\.example\.com/link/[\w-]{43}$", said, re.MULTILINE)
-    said = foldline(stage, "orgs", "create", "Second", "--owner", "owner@example.com", gateway_host="0.0.0.0").stdout
+    done = foldline(stage, "orgs", "create", "Second", "--owner", "owner@example.com", gateway_host="0.0.0.0")
+    assert "owner@example.com had an account already" in done.stderr
+    said = done.stdout
     assert re.search(r"^secret_key: lehnz_sk_\w+\nsign_in_link: http://127\.0\.0\.1:\d+/link/[\w-]{43}$", said, re.MULTILINE)
 
 

@@ -81,6 +81,9 @@ def said(page: httpx.Response) -> list[tuple[str, str]]:
             "changed the role of b@c from Member to Admin",
         ),
         ("import.submitted", "imp_1", {"rows": 1234, "whole": False}, "imported imp_1: 1,234 rows"),
+        ("organisation.rate_limit_changed", "org_1", {"rate_limit": 1000}, "set the rate limit to 1,000 requests a window"),
+        ("organisation.rate_limit_changed", "org_1", {"rate_limit": 0}, "set the rate limit to none"),
+        ("organisation.rate_limit_changed", "org_1", {"rate_limit": None}, "set the rate limit to the default"),
         ("erasure.requested", "usr\n1", {}, "erasure requested: usr\\n1"),
         ("key.created", "x", {}, "created the – key x"),
     ],
@@ -100,12 +103,12 @@ def test_the_log_tells_what_people_did_newest_first(owner: Visitor) -> None:
     owner.send_form("/sign-out")
     owner.sign_in()
     assert said(owner.get("/audit")) == [
-        (owner.email, "signed in: Firefox on Linux"),
-        (owner.email, "signed out"),
-        (owner.email, "changed their name to &lt;Ann&gt;"),
-        (owner.email, f"invited {guest} as Admin"),
-        (owner.email, "signed in: Firefox on Linux"),
-        (owner.email, "created the account and the organisation"),
+        (owner.email, "Signed in: Firefox on Linux"),
+        (owner.email, "Signed out"),
+        (owner.email, "Changed their name to &lt;Ann&gt;"),
+        (owner.email, f"Invited {guest} as Admin"),
+        (owner.email, "Signed in: Firefox on Linux"),
+        (owner.email, "Created the account and the organisation"),
     ]
 
 
@@ -131,7 +134,7 @@ def test_it_is_paged_by_key_and_new_entries_move_nothing(owner: Visitor, control
         (url, *_) = [*re.findall(r'href="([^"]+)"[^>]*rel="next"', page.text), ""]
         url = url.replace("&amp;", "&")
     assert [len(found) for found in pages] == [50, 50, 20]
-    assert [words for found in pages for words in found] == [f"has the import imp_{n:03} live" for n in reversed(range(120))]
+    assert [words for found in pages for words in found] == [f"Has the import imp_{n:03} live" for n in reversed(range(120))]
     assert "offset" not in owner.get("/audit").text
 
 
@@ -141,11 +144,11 @@ def test_it_is_filtered_by_action_and_actor_in_the_url(owner: Visitor, control: 
         for action in ("import.submitted", "import.cancelled"):
             record(control, org_id, actor, action, f"imp_{actor[:3]}")
     assert said(owner.get("/audit?action=import.cancelled")) == [
-        ("bob@example.com", "cancelled imp_bob"),
-        ("ann@example.com", "cancelled imp_ann"),
+        ("bob@example.com", "Cancelled imp_bob"),
+        ("ann@example.com", "Cancelled imp_ann"),
     ]
     page = owner.get("/audit?action=import.cancelled&actor=ann%40example.com")
-    assert said(page) == [("ann@example.com", "cancelled imp_ann")]
+    assert said(page) == [("ann@example.com", "Cancelled imp_ann")]
     assert '<option value="import.cancelled" selected>Import cancelled</option>' in page.text
     assert '<option value="ann@example.com" selected>' in page.text
     assert 'href="/imports/imp_ann"' in page.text

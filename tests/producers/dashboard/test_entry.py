@@ -305,7 +305,7 @@ def test_a_sign_in_link_is_used_by_a_button_and_once(stage: Settings, visitor: V
         assert visitor.head(path).status_code == 200
     assert not signed_in(visitor)
     answer = visitor.send_form(path)
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/account?done=entered")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/account")
     page = visitor.get("/account")
     assert "You have no password yet" in text_of(page)
     assert "By command" in text_of(page)
@@ -428,5 +428,10 @@ def test_pages_do_not_count_against_the_rate_limit_and_stay_open_to_the_suspende
     visitor.send_form("/sign-out")
     assert visitor.sign_in().status_code == 303
     assert "Held is suspended" in text_of(visitor.get("/account"))
+    for path in ("/team/invitations", "/developers/keys"):
+        refused = visitor.send_form(path, email="a@example.com", role="secret")
+        assert (refused.status_code, "Held is suspended" in text_of(refused)) == (403, True)
+    assert visitor.send_form("/account/name", name="Ann").status_code == 303
+    assert [visitor.get(path).status_code for path in ("/team", "/audit", "/developers")] == [200] * 3
     tenants.resume(control, org_id)
     assert "Held is suspended" not in text_of(visitor.get("/account"))
