@@ -50,7 +50,7 @@ def faulty(end: str = "\n") -> Faulty:
     row = good = 0
     for code, _, wrong in WRONG:
         for pattern in GOOD:
-            text += pattern.format(n=good) + end
+            text += pattern.format(n=good).replace("\n", end) + end
             row, good = row + 1, good + 1
         row += 1
         faults.append(Fault(text.count("\n") + 1, row, code))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.watch import Watch
 
@@ -28,17 +29,17 @@ class Person:
         self.email = email or f"{secrets.token_hex(4)}@example.com"
         self.page.goto("/sign-up")
         self.field("Organisation").fill(self.organisation)
-        self.field("E-mail").fill(self.email)
+        self.field("E-mail address").fill(self.email)
         self.field("Password").fill(self.password)
         self.button("Create account").click()
-        self.page.wait_for_url(lambda url: "/sign-up" not in url)
+        expect(self.heading("Get started")).to_be_visible()
 
     def sign_in(self) -> None:
         self.page.goto("/sign-in")
-        self.field("E-mail").fill(self.email)
+        self.field("E-mail address").fill(self.email)
         self.field("Password").fill(self.password)
         self.button("Sign in").click()
-        self.page.wait_for_url(lambda url: "/sign-in" not in url)
+        expect(self.heading("Sign in")).to_have_count(0)
 
     def field(self, label: str) -> Locator:
         return self.page.get_by_label(label)
@@ -49,8 +50,29 @@ class Person:
     def link(self, name: str) -> Locator:
         return self.page.get_by_role("link", name=name)
 
-    def heading(self, name: str) -> Locator:
+    def heading(self, name: str | re.Pattern[str]) -> Locator:
         return self.page.get_by_role("heading", name=name)
+
+    def make_key(self) -> str:
+        """A secret key, made on the page of developers and read from the page that shows it once."""
+        self.page.goto("/developers")
+        self.page.get_by_role("main").get_by_role("link", name="Create key").first.click()
+        self.button("Create key").click()
+        key = self.shown_key()
+        self.link("Done").click()
+        return key
+
+    def shown_key(self, role: str = "Secret") -> str:
+        return self.page.get_by_role("group", name=f"{role} key").get_by_role("code").inner_text()
+
+    def shown_link(self) -> str:
+        """A link that the page shows once."""
+        return self.page.get_by_role("group", name="Link").get_by_role("code").inner_text()
+
+    def sign_out(self) -> None:
+        """By the menu of the person, as it is on a wide screen."""
+        self.page.locator("summary").filter(has_text=self.email.partition("@")[0]).first.click()
+        self.page.get_by_role("button", name="Sign out").first.click()
 
     def drop(self, file: Path, target: Locator) -> None:
         """Drags a file from the desktop over the target and lets it go: the browser's own events, with the file itself."""
