@@ -7,7 +7,7 @@ const RETRY_SECONDS = 10;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const COLOURS = ["accent", "green", "amber", "red", "grey"];
 const colourOf = ({ colour }, index) => colour ?? COLOURS[index % COLOURS.length];
-const compact = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
+const compact = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 2 });
 const exact = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 2 });
 
 class Chart {
