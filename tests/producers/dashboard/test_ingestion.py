@@ -322,7 +322,7 @@ UNREADABLE = {
     "a header": (HEADER.encode(), "The file has no rows."),
     "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(99), "The file is a PNG picture."),
     "brackets": (b"[" * 500_000, "The JSON nests more than 512 deep."),
-    "no id": (b"item_type,status\np,active\n", "The header (line 1) has no column item_id."),
+    "no id": (b"item_type,status\np,active\n", "The header (line 1) has no column item_id: every row needs it."),
 }
 
 
