@@ -9,13 +9,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import orjson
 
 from foldline.domain.records import Rejection
 from foldline.domain.values import DOUBLE_MAX, DOUBLE_MIN, PLAIN, Unparsable, faults, look, parse, parse_exactly
+from producers.files.problems import MOST_A_ROW
 
 ColumnType: TypeAlias = Literal["text", "number", "boolean", "json", "omit"]
 TYPES: Final[tuple[ColumnType, ...]] = ("text", "number", "boolean", "json", "omit")
@@ -143,7 +145,7 @@ def json_value(name: str, cell: str, depth: int, faulty: list[Fault]) -> Json | 
         value, exact = parse(raw)
         if exact or b"\\u0000" in raw or look([value], depth - 1) is not PLAIN:
             value = parse_exactly(raw)
-            found: list[Rejection] = list(faults(value, name, depth))
+            found: Iterator[Rejection] = islice(faults(value, name, depth), MOST_A_ROW + 1)
             faulty += [(fault.field, fault.code, fault.message) for fault in found]
     except Unparsable as unparsable:
         faulty.append((name, unparsable.code, f"{name}: {_PLACE.sub('', unparsable.message)}"))

@@ -15,7 +15,7 @@ from producers.files.columns import ABSENT, Faults, Json, json_value, values
 from producers.files.csv_header import required_fields
 from producers.files.csv_rows import Batch, Line, batches, written
 from producers.files.first_pass import ERROR_COLUMN, Survey
-from producers.files.problems import Problem, shown
+from producers.files.problems import MORE, Problem, first_ones, shown
 from producers.files.rows import Bad, Rows
 from producers.files.source import Blocks
 from producers.validation import FIELDS, Stamp
@@ -138,7 +138,7 @@ class CsvReader:
         known = entity_id if entity_id and id_fault(entity_id) is None else None
         problems = [
             Problem(line, number + 1, shown(path), code, message, shown(self._cell(row, path)), known)
-            for path, code, message in faults
+            for path, code, message in first_ones(faults, ("", *MORE))
         ]
         return Bad(number, line, known, problems, row)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import orjson
@@ -15,11 +16,12 @@ from producers.files.columns import TYPES, Column, ColumnType, Guess
 from producers.files.csv_header import header_of, required_fields
 from producers.files.json_rows import Element
 from producers.files.problems import bad_file
-from producers.files.source import ROW_BYTES, Blocks, Text, text_of
+from producers.files.source import ROW_BYTES, Blocks, Text, chunks, text_of
 from producers.validation import FIELDS
 
 Format: TypeAlias = Literal["csv", "json", "ndjson", "single"]
 MAX_NAMED: Final = 1000
+FIRST_LINES: Final = 100
 ERROR_COLUMN: Final = "error"
 SORTED_AT_ONCE: Final = 1_000_000
 
@@ -113,68 +115,50 @@ def _column(kind: Kind, names: list[str], place: int, guess: Guess, types: Mappi
 
 def _json(kind: Kind, blocks: Blocks, text: Text) -> Survey:
     file_format: Format = "json" if text.first == b"[" else "single" if _is_single(blocks, text) else "ndjson"
-    id_field = required_fields(kind)[0]
-    fields: dict[str, _Seen] = {name: _Seen() for name in required_fields(kind)}
-    attributes: dict[str, _Seen] = {}
+    id_field, *_ = required = required_fields(kind)
+    filled: Counter[str] = Counter()
+    seen: dict[str, Counter[ColumnType]] = {}
     rows, digests = 0, array("q")
     for batch in elements(blocks, file_format):
         rows += len(batch)
-        for element in batch:
-            try:
-                record = orjson.loads(element.raw)
-            except orjson.JSONDecodeError:
-                continue
-            if type(record) is not dict:
-                continue
-            digests.append(hash(record.get(id_field)) if type(record.get(id_field)) is str else 0)
-            for name, seen in fields.items():
-                if name in record:
-                    seen.add(record[name])
-            sent = record.get("attributes")
-            for name, value in sent.items() if type(sent) is dict else ():
-                if (seen_of := attributes.get(name)) is None:
-                    if len(attributes) >= MAX_NAMED:
-                        continue
-                    seen_of = attributes[name] = _Seen()
-                seen_of.add(value)
-    columns = [Column(name, "text", "text", True, seen.filled) for name, seen in fields.items()]
-    columns += [Column(name, seen.type, seen.type, False, seen.filled) for name, seen in attributes.items()]
+        records = [record for element in batch if type(record := _loaded(element)) is dict]
+        ids = [record[id_field] for record in records if id_field in record]
+        digests.extend([hash(one) for one in ids if type(one) is str])
+        filled.update({name: sum(name in record for record in records) for name in required})
+        _see([sent for record in records if type(sent := record.get("attributes")) is dict], seen)
+    columns = [Column(name, "text", "text", True, filled[name]) for name in required]
+    columns += [
+        Column(name, kind_of, kind_of, False, types.total()) for name, types in seen.items() for kind_of in [_one(types)]
+    ]
     return Survey(file_format, "", tuple(columns), rows, text.size, text.bom, _repeated(digests))
 
 
-class _Seen:
-    """The types of the values of a key."""
+def _loaded(element: Element) -> Any:
+    try:
+        return None if element.code else orjson.loads(element.raw)
+    except orjson.JSONDecodeError:
+        return None
 
-    __slots__ = ("_types", "filled")
 
-    def __init__(self) -> None:
-        self.filled = 0
-        self._types: set[type] = set()
+def _see(objects: list[dict[str, Any]], seen: dict[str, Counter[ColumnType]]) -> None:
+    """Counts the types of the values of each key."""
+    values = chain.from_iterable(map(dict.values, objects))
+    for (name, kind), count in Counter(zip(chain.from_iterable(objects), map(type, values), strict=True)).items():
+        if name in seen or len(seen) < MAX_NAMED:
+            seen.setdefault(name, Counter())[_JSON_TYPES.get(kind, "json")] += count
 
-    def add(self, value: Any) -> None:
-        self.filled += 1
-        self._types.add(type(value))
 
-    @property
-    def type(self) -> ColumnType:
-        found = {_JSON_TYPES.get(one, "json") for one in self._types}
-        return found.pop() if len(found) == 1 else "json"
+def _one(types: Counter[ColumnType]) -> ColumnType:
+    return next(iter(types)) if len(types) == 1 else "json"
 
 
 def _is_single(blocks: Blocks, text: Text) -> bool:
-    """Whether the file is one record over several lines: its first line is no record."""
+    """Whether the file is one record over several lines: none of its first lines is one."""
     if text.size > ROW_BYTES:
         return False
-    data = b"".join(blocks()).lstrip(b"\xef\xbb\xbf").strip()
-    try:
-        orjson.loads(data.partition(b"\n")[0])
-    except orjson.JSONDecodeError:
-        try:
-            orjson.loads(data)
-        except orjson.JSONDecodeError:
-            return False
-        return True
-    return False
+    data = b"".join(chunks(blocks)).strip()
+    first = list(islice((line for line in data.split(b"\n") if not line.isspace()), FIRST_LINES))
+    return len(first) > 1 and not any(map(json_rows.is_record, first))
 
 
 def _repeated(digests: array[int]) -> frozenset[int]:

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import orjson
 
-from foldline.domain.records import ATTRIBUTES_MAX_BYTES, Kind, Upsert
-from foldline.domain.values import Unparsable, parse_exactly
+from foldline.domain.keys import id_fault
+from foldline.domain.records import ATTRIBUTES_MAX_BYTES, Kind, Rejection, Upsert
+from foldline.domain.values import Unparsable, attributes_of, parse_exactly
 from producers.files.csv_header import required_fields
 from producers.files.first_pass import ERROR_COLUMN, Survey, elements
-from producers.files.json_rows import Element
-from producers.files.problems import Problem, shown
+from producers.files.json_rows import Element, is_record
+from producers.files.problems import MORE, Problem, first_ones, shown
 from producers.files.rows import Bad, Rows
 from producers.files.source import Blocks
 from producers.validation import FieldError, Stamp, certain, judge, upsert_of
 
-_NOT_A_FIELD: Final = f'"{ERROR_COLUMN}"'.encode()
-_REST_UNREAD: Final = ": nothing after it was read"
+# A batch that does not hold as a whole is looked at in so many parts, down to so few records at once.
+PARTS, TOGETHER = 8, 16
+
+LARGE: Final = f"the attributes have more than {ATTRIBUTES_MAX_BYTES:,} bytes as JSON"
+
+_ERROR: Final = f'"{ERROR_COLUMN}":'.encode()
+_NO_JSON: Final = frozenset(("invalid_json", "row_too_large"))
+_PLACE: Final = re.compile(r"(?: at)? at line ([0-9]+) column ([0-9]+)$")
+_INDEX: Final = re.compile(r"\[([0-9]+)\]\.?")
 
 
 class JsonReader:
@@ -44,95 +54,132 @@ class JsonReader:
         return b",\n".join(texts) if self._survey.format == "json" else b"".join(text + b"\n" for text in texts)
 
     def _rows(self, batch: list[Element], first: int) -> Rows:
-        lines = [element.line for element in batch]
-        upserts = self._all_certain(batch, first)
+        upserts: list[Upsert] = []
         bad: list[Bad] = []
-        if upserts is None:
-            upserts = []
+        self._add(batch, first, upserts, bad)
+        return Rows(first, len(batch), [element.line for element in batch], upserts, bad, self._required[0])
+
+    def _add(self, batch: list[Element], first: int, upserts: list[Upsert], bad: list[Bad]) -> None:
+        """Adds the records of a batch to those that hold, or to the others."""
+        certain = self._certain(batch, first)
+        if certain is not None:
+            upserts += certain
+        elif len(batch) > TOGETHER:
+            size = -(-len(batch) // PARTS)
+            for at in range(0, len(batch), size):
+                self._add(batch[at : at + size], first + at, upserts, bad)
+        else:
             for row, element in enumerate(batch, first):
                 found = self._one(element, row)
-                (bad if isinstance(found, Bad) else upserts).append(found)  # type: ignore[arg-type]
-        return Rows(first, len(batch), lines, upserts, bad, self._required[0])
+                if isinstance(found, Bad):
+                    bad.append(found)
+                else:
+                    upserts.append(found)
 
-    def _all_certain(self, batch: list[Element], first: int) -> list[Upsert] | None:
-        """The upserts of a batch in which every record certainly holds; else None."""
+    def _certain(self, batch: list[Element], first: int) -> list[Upsert] | None:
+        """The upserts of records all of which certainly hold; else None."""
+        required = frozenset(self._required)
+        if batch[-1].code:
+            return None
         try:
-            records = [orjson.loads(element.raw) for element in batch if not element.broken]
+            records = [orjson.loads(element.raw) for element in batch]
         except orjson.JSONDecodeError:
             return None
-        if len(records) < len(batch):
-            return None
         for record in records:
-            if type(record) is not dict or not all(name in record for name in self._required):
+            if type(record) is not dict or not required <= record.keys():
                 return None
-            if type(record.get(ERROR_COLUMN)) is str:
+            if ERROR_COLUMN in record and type(record[ERROR_COLUMN]) is str:
                 del record[ERROR_COLUMN]
-        upserts = certain(self._kind, b"\n".join(element.raw for element in batch), records, self._stamp, first)
-        if upserts is None or any(len(upsert.attributes or "") * 4 > ATTRIBUTES_MAX_BYTES for upsert in upserts):
+        text = b"\n".join([element.raw for element in batch])
+        upserts = certain(self._kind, text, records, self._stamp, first)
+        if upserts is None or (4 * len(text) > ATTRIBUTES_MAX_BYTES and any(map(_is_large, upserts))):
             return None
         return upserts
 
     def _one(self, element: Element, row: int) -> Upsert | Bad:
-        line = element.line
-        if element.broken:
-            problem = Problem(line, row + 1, "", "invalid_json", element.broken + _REST_UNREAD, _text(element.raw), None)
-            return Bad(row, line, None, [problem], element.raw)
         try:
+            if element.code:
+                raise Unparsable(element.code, element.message)
             record = parse_exactly(element.raw)
         except Unparsable as unparsable:
-            problem = Problem(line, row + 1, "", unparsable.code, unparsable.message, _text(element.raw), None)
-            return Bad(row, line, None, [problem], element.raw)
+            message = _PLACE.sub(lambda match: _place(match, element), unparsable.message)
+            problem = Problem(element.line, row + 1, "", unparsable.code, message, _text(element.raw), None)
+            return Bad(row, element.line, None, [problem], element)
         if type(record) is dict and type(record.get(ERROR_COLUMN)) is str:
             del record[ERROR_COLUMN]
-        errors = [*judge(self._kind, row, record), *self._missing(record, row)]
+        errors = first_ones(self._errors(record, row), FieldError(row, None, "", *MORE))
         if not errors:
             upsert = upsert_of(self._kind, self._stamp, row, record)
-            size = len((upsert.attributes or "").encode())
-            if size <= ATTRIBUTES_MAX_BYTES:
+            if not _is_large(upsert):
                 return upsert
-            message = f"the attributes have {size:,} bytes as JSON; {ATTRIBUTES_MAX_BYTES:,} is the limit"
-            errors = [FieldError(row, upsert.entity_id, "attributes", "record_too_large", message)]
+            errors = [FieldError(row, upsert.entity_id, "attributes", "record_too_large", LARGE)]
+        values = _values(element.raw, [error.field for error in errors])
         problems = [
-            Problem(line, row + 1, error.field, error.code, error.message, _value(record, error.field), error.id)
-            for error in errors
+            Problem(element.line, row + 1, error.field, error.code, error.message, value, error.id)
+            for error, value in zip(errors, values, strict=True)
         ]
-        return Bad(row, line, problems[0].id, problems, element.raw)
+        return Bad(row, element.line, problems[0].id, problems, element)
 
-    def _missing(self, record: Any, row: int) -> Iterator[FieldError]:
-        """The required fields of a row that the API would not ask for."""
-        if type(record) is not dict:
-            return
-        entity_id = record.get(self._required[0])
-        known = entity_id if type(entity_id) is str else None
-        for name in self._required[1:]:
-            if name not in record:
-                yield FieldError(row, known, name, "required", f"{name} is required in every row")
+    def _errors(self, record: Any, row: int) -> Iterator[FieldError]:
+        """The API's errors of a record, and the required fields that the API would not ask for."""
+        yield from judge(self._kind, row, record)
+        if type(record) is dict:
+            entity_id = record.get(self._required[0])
+            known = entity_id if type(entity_id) is str and id_fault(entity_id) is None else None
+            for name in self._required[1:]:
+                if name not in record:
+                    yield FieldError(row, known, name, "required", f"{name} is required in every row")
+
+
+def _is_large(upsert: Upsert) -> bool:
+    """Whether the fold would find that the attributes have too many bytes: it writes numbers in a form of its own."""
+    if upsert.attributes is None or 5 * len(upsert.attributes) <= ATTRIBUTES_MAX_BYTES:
+        return False
+    found = attributes_of(upsert.attributes)
+    return isinstance(found, Rejection) or found[1] > ATTRIBUTES_MAX_BYTES
+
+
+def _place(match: re.Match[str], element: Element) -> str:
+    """Where a record breaks off: `match` says it as if the record were the file."""
+    line = int(match[1])
+    return f" at column {match[2]}" if line == 1 else f" at column {match[2]} of line {element.line + line - 1}"
 
 
 def _mendable(bad: Bad) -> bytes:
-    raw: bytes = bad.source.strip()
+    element: Element = bad.source
     error = orjson.dumps(f"line {bad.line}: " + "; ".join(problem.message for problem in bad.problems))
-    try:
-        record = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        record = None
-        if raw.startswith(b"{") and raw.endswith(b"}") and bad.problems[0].code != "invalid_json":
-            record = {}  # JSON, but for numbers or depth that are not ours
-    if type(record) is dict:
+    raw = element.raw
+    # What is no JSON is kept in quotes. What orjson does not take may still be JSON: with numbers or a depth not kept here.
+    if is_record(raw) or (raw[:1] == b"{" and bad.problems[0].code not in _NO_JSON):
         comma = b"," if raw[1:-1].strip() else b""
-        return raw.replace(b"\n", b" ")[:-1] + comma + _NOT_A_FIELD + b":" + error + b"}"
-    return b"{" + _NOT_A_FIELD + b":" + error + b',"record":' + orjson.dumps(raw.decode("utf-8", "replace")) + b"}"
+        return raw.replace(b"\n", b" ").replace(b"\r", b" ")[:-1] + comma + _ERROR + error + b"}"
+    return b"{" + _ERROR + error + b',"record":' + orjson.dumps(raw.decode("utf-8", "replace")) + b"}"
 
 
-def _value(record: Any, path: str) -> str:
-    """What stands at a path, or at what it begins with."""
-    value: Any = record
-    for name in path.split(".")[:2] if path else ():
-        value = value.get(name) if type(value) is dict and name in value else value
-    try:
-        return "" if not path else shown(value) if type(value) is str else _text(orjson.dumps(value))
-    except TypeError:
+def _values(raw: bytes, paths: Sequence[str]) -> list[str]:
+    """What stands at each path of a record."""
+    record = json.loads(raw)
+    literals: Any = None
+    shown_ones = []
+    for path in paths:
+        value = _at(record, path) if path or type(record) is not dict else ""
+        if type(value) is int or type(value) is float:
+            literals = literals or json.loads(raw, parse_int=str, parse_float=str, parse_constant=str)
+            value = _at(literals, path)
+        shown_ones.append(shown(value if type(value) is str else json.dumps(value, ensure_ascii=False)))
+    return shown_ones
+
+
+def _at(value: Any, path: str) -> Any:
+    if type(value) is list and (index := _INDEX.match(path)):
+        return _at(value[int(index[1])], path[index.end() :])
+    if type(value) is dict and path:
+        ends = [place for place, character in enumerate(path) if character in ".["]
+        for end in [len(path), *reversed(ends)]:
+            if path[:end] in value:
+                return _at(value[path[:end]], path[end:].removeprefix("."))
         return ""
+    return value
 
 
 def _text(raw: bytes) -> str:

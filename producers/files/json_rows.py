@@ -1,7 +1,8 @@
 """JSON as people have it, an array or a record a line: the text of each record with the line at which it starts.
 
-1. An array is split at the brackets that are outside strings; what lies between them is parsed later, record by record.
-2. Where the splitting itself finds no record, the rest cannot be read: that is one bad row, the last.
+1. An array is split where its elements end, by brackets outside strings; each element is parsed later, by itself.
+2. Where it cannot be split, the rest cannot be read: that is one bad row, the last.
+3. A record of more than `ROW_BYTES` is one bad row; in a file of lines reading goes on after it.
 """
 
 from __future__ import annotations
@@ -12,196 +13,212 @@ from typing import Final, NamedTuple
 
 import orjson
 
+from foldline.domain.records import ATTRIBUTES_MAX_DEPTH
 from foldline.domain.values import PARSEABLE_DEPTH
 from producers.files.problems import bad_file
-from producers.files.source import BOM, ROW_BYTES, Blocks
+from producers.files.source import ROW_BYTES, Blocks, chunks
 
 BATCH_ROWS: Final = 1000
+CUT_BYTES: Final = 1000
+TOO_LARGE: Final = f"the record has more than {ROW_BYTES:,} bytes"
 
-_BRACKET: Final = re.compile(rb'[^"\[\]{}]*+(?:"(?:[^"\\]++|\\.)*+"[^"\[\]{}]*+)*+([\[\]{}])', re.DOTALL)
-_SCALAR: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[^\s,"]+|,', re.DOTALL)
-_CLOSES: Final = {ord("]"): ord("["), ord("}"): ord("{")}
 _SPACE: Final = b" \t\r\n"
+_KEPT: Final = b'"record"'
 
 
 class Element(NamedTuple):
-    """The text of one record. `broken` says why nothing after it can be read, if so."""
+    """The text of one record. A `code` says that it is none, and `message` why."""
 
     raw: bytes
     line: int
-    broken: str = ""
+    code: str = ""
+    message: str = ""
 
 
 def lines(blocks: Blocks) -> Iterator[list[Element]]:
     """A record a line, without blank lines, in batches."""
-    batch: list[Element] = []
     number, carry, skipping = 1, b"", False
-    for block in _text(blocks):
-        pieces = (carry + block).split(b"\n")
-        carry = pieces.pop()
-        for piece in pieces:
-            if not skipping and (raw := piece.strip(_SPACE)):
-                batch.append(Element(raw, number))
-            skipping = False
-            number += 1
-        if len(carry) > ROW_BYTES:
-            if not skipping:
-                batch.append(Element(b"", number, _too_long()))
-                yield batch
-                return
+    for chunk in chunks(blocks):
+        *pieces, carry = (carry + chunk).split(b"\n")
+        if skipping and pieces:
+            pieces[0], skipping = b"", False
+        found = [(raw, line) for line, piece in enumerate(pieces, number) if (raw := piece.strip(_SPACE))]
+        number += len(pieces)
+        yield from _batches([Element(_own(raw), line) for raw, line in found])
+        if skipping:
             carry = b""
-        if len(batch) >= BATCH_ROWS:
-            yield batch
-            batch = []
-    if raw := carry.strip(_SPACE):
-        batch.append(Element(raw, number))
-    if batch:
-        yield batch
+        elif len(carry) > ROW_BYTES:
+            yield [Element(carry[:CUT_BYTES], number, "row_too_large", TOO_LARGE)]
+            carry, skipping = b"", True
+    if not skipping and (raw := carry.strip(_SPACE)):
+        yield [Element(_own(raw), number)]
 
 
 def single(blocks: Blocks) -> Iterator[list[Element]]:
     """The whole file as one record."""
-    data = b"".join(_text(blocks))
+    data = b"".join(chunks(blocks))
     before = len(data) - len(data.lstrip(_SPACE))
-    yield [Element(data.strip(_SPACE), 1 + data[:before].count(b"\n"))]
+    yield [Element(data.strip(_SPACE), 1 + data.count(b"\n", 0, before))]
 
 
 def array(blocks: Blocks) -> Iterator[list[Element]]:
     """The elements of an array, in batches. Raises `BadFile` for brackets that nest too deep to be JSON of ours."""
-    splitter, batch = _Splitter(), list[Element]()
-    for block in _text(blocks):
-        batch += splitter.feed(block)
+    splitter = _Splitter()
+    for chunk in chunks(blocks):
+        yield from _batches(splitter.feed(chunk))
         if splitter.broken:
-            break
-        if len(batch) >= BATCH_ROWS:
-            yield batch
-            batch = []
-    batch += splitter.end()
-    if batch:
-        yield batch
+            return
+    yield from _batches(splitter.end())
+
+
+def is_record(raw: bytes) -> bool:
+    """Whether a text is a JSON object."""
+    try:
+        return type(orjson.loads(raw)) is dict
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _batches(found: list[Element]) -> Iterator[list[Element]]:
+    return (found[at : at + BATCH_ROWS] for at in range(0, len(found), BATCH_ROWS))
+
+
+def _own(raw: bytes) -> bytes:
+    """The text of a record; of one that a file of wrong rows has in quotes, because it is no JSON, what is quoted."""
+    if _KEPT in raw:
+        try:
+            record = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            return raw
+        if type(record) is dict and record.keys() == {"error", "record"} and type(record["record"]) is str:
+            kept: str = record["record"]
+            return kept.encode().strip(_SPACE)
+    return raw
+
+
+# An element that nests up to three deep, in one go. Nothing here goes back over what it has matched.
+_STRING: Final = rb'"(?:[^"\\]++|\\.)*+"'
+_PLAIN: Final = rb'[^"\[\]{}]++|' + _STRING
+_NEST_1: Final = rb"\{(?:%b)*+\}|\[(?:%b)*+\]" % (_PLAIN, _PLAIN)
+_NEST_2: Final = rb"\{(?:%b|%b)*+\}|\[(?:%b|%b)*+\]" % (_PLAIN, _NEST_1, _PLAIN, _NEST_1)
+_NEST_3: Final = rb"\{(?:%b|%b)*+\}|\[(?:%b|%b)*+\]" % (_PLAIN, _NEST_2, _PLAIN, _NEST_2)
+_ELEMENT: Final = rb'(%b|%b|[^ \t\r\n,\[\]{}"]++(?=[ \t\r\n,\]]))' % (_NEST_3, _STRING)
+_BRACKET: Final = re.compile(rb'(?:[^"\[\]{}]++|%b)*+([\[\]{}])' % _STRING, re.DOTALL)
+_BLANK: Final = re.compile(rb"[ \t\r\n]*+")
+_SCALAR: Final = re.compile(rb'[^ \t\r\n,\[\]{}"]*+')
+_CLOSES: Final = {ord("]"): ord("["), ord("}"): ord("{")}
+
+# What may come where: the end of the array is in group 1, an element in group 2.
+_START, _FIRST, _NEXT, _WANTED, _OVER = range(5)
+_STEPS: Final = {
+    _FIRST: re.compile(rb"[ \t\r\n]*+(?:(\])|%b)" % _ELEMENT, re.DOTALL),
+    _NEXT: re.compile(rb"[ \t\r\n]*+(?:(\])|,[ \t\r\n]*+%b)" % _ELEMENT, re.DOTALL),
+    _WANTED: re.compile(rb"[ \t\r\n]*+(?:((?!))|%b)" % _ELEMENT, re.DOTALL),
+}
+_WRONG: Final = {
+    _FIRST: "a record is missing",
+    _NEXT: "a comma is missing",
+    _WANTED: "a comma is followed by no record",
+    _OVER: "something follows the end of the array",
+}
 
 
 class _Splitter:
-    """Finds where the elements of an array begin and end, as its text comes."""
+    """Finds the elements of an array, as its text comes. One that is not complete waits for twice as much of it."""
 
     def __init__(self) -> None:
-        self._text = b""
-        self._at = 0  # what lies before it has been looked at
-        self._from = 0  # where the element, or what lies between two, begins
-        self._line = 1  # of `_from`
-        self._open: list[int] = []
-        self._first = True
-        self._over = False
+        self._text, self._wanted = b"", 0
+        self._line, self._counted = 1, 0
+        self._state = _START
         self.broken = False
 
-    def feed(self, block: bytes) -> list[Element]:
-        self._text = self._text[self._from :] + block
-        self._at -= self._from
-        self._from = 0
-        found: list[Element] = []
-        while not self.broken and (match := _BRACKET.match(self._text, self._at)):  # None: a string is not complete yet
-            self._at = match.end()
-            self._bracket(self._text[self._at - 1], self._at - 1, found)
-        if not self.broken and len(self._text) - self._from > ROW_BYTES + len(block):
-            self._break(found, self._from, _too_long())
-        return found
+    def feed(self, chunk: bytes) -> list[Element]:
+        """The elements that the text completes."""
+        self._text += chunk
+        return self._elements() if len(self._text) >= min(self._wanted, ROW_BYTES) else []
 
     def end(self) -> list[Element]:
         """What is left when the text is over."""
-        found: list[Element] = []
-        if self.broken:
-            return found
-        if not self._over:
-            self._break(found, self._from, "the file ends inside the array")
-        elif self._text[self._from :].strip(_SPACE):
-            self._break(found, self._from, "something follows the end of the array")
+        found = self._elements()
+        if not self.broken and self._state != _OVER:
+            self._break(found, 0, "the file ends inside the array")
         return found
 
-    def _bracket(self, bracket: int, place: int, found: list[Element]) -> None:
-        opened = self._open
-        if bracket in b"[{":
+    def _elements(self) -> list[Element]:
+        found: list[Element] = []
+        at, after = -1, 0
+        while not self.broken and after > at:
+            at = after
+            match = step.match(self._text, at) if (step := _STEPS.get(self._state)) else None
+            if match is None:
+                after = self._step(found, at)
+            elif match.lastindex == 2:
+                after = self._add(found, *match.span(2))
+            else:
+                self._state, after = _OVER, match.end()
+        if not self.broken:
+            self._line_at(at)
+            self._text, self._counted = self._text[at:], 0
+            self._wanted = 2 * len(self._text)
+            if len(self._text) > ROW_BYTES:
+                self._break(found, 0, TOO_LARGE, "row_too_large")
+        return found
+
+    def _step(self, found: list[Element], at: int) -> int:
+        """Takes what the patterns do not, and returns the place after it; `at` where that needs more text."""
+        place = _after(_BLANK, self._text, at)
+        mark = self._text[place : place + 1]
+        if place > at or not mark:
+            return place
+        if self._state == _START:
+            self._state = _FIRST
+            return place + 1
+        if self._state == _NEXT and mark == b",":
+            self._state = _WANTED
+            return place + 1
+        if self._state in (_NEXT, _OVER) or mark in b"]},:":
+            self._break(found, place, _WRONG[self._state])
+        elif mark in b"[{":
+            return self._nested(found, place)
+        elif mark != b'"' and _after(_SCALAR, self._text, place) < len(self._text):
+            self._break(found, place, _WRONG[_NEXT])
+        return at
+
+    def _nested(self, found: list[Element], start: int) -> int:
+        """Takes an element by its brackets, however deep they are, if all of it is there."""
+        opened: list[int] = []
+        place = start
+        while match := _BRACKET.match(self._text, place):
+            place, bracket = match.end(), self._text[match.end() - 1]
+            if bracket in b"[{":
+                opened.append(bracket)
+                if len(opened) > PARSEABLE_DEPTH:
+                    message = f"The JSON nests more than {PARSEABLE_DEPTH} deep: {ATTRIBUTES_MAX_DEPTH} is what a record may"
+                    raise bad_file("too_deep", message, self._line_at(place))
+            elif opened.pop() != _CLOSES[bracket]:
+                line = self._line_at(start) + self._text.count(b"\n", start, place)
+                self._break(found, start, f"{chr(bracket)} on line {line} closes nothing")
+                return start
             if not opened:
-                if self._over or self._text[self._from : place].strip(_SPACE):
-                    self._break(found, self._from, "something follows the end of the array")
-                    return
-                self._start(place + 1)
-            elif len(opened) == 1:
-                self._between(place, found, last=False)
-            opened.append(bracket)
-            if len(opened) > PARSEABLE_DEPTH:
-                raise bad_file("too_deep", f"The JSON nests more than {PARSEABLE_DEPTH} deep", self._line)
-        elif not opened or opened[-1] != _CLOSES[bracket]:
-            self._break(found, self._from, f"{chr(bracket)} closes nothing here")
-        else:
-            opened.pop()
-            if len(opened) == 1:
-                found.append(Element(self._text[self._from : place + 1], self._line))
-                self._start(place + 1)
-                self._first = False
-            elif not opened:
-                self._between(place, found, last=True)
-                self._over = True
-                self._start(place + 1)
+                return self._add(found, start, place)
+        return start
 
-    def _between(self, place: int, found: list[Element], last: bool) -> None:
-        """What lies between two elements, or after the last: a comma, or elements without brackets."""
-        gap = self._text[self._from : place].strip(_SPACE)
-        expected = b"" if self._first or last else b","
-        if gap == expected:
-            self._start(place)
-            return
-        wants_comma = not self._first
-        for scalar in _SCALAR.finditer(self._text, self._from, place):
-            is_comma = scalar[0] == b","
-            if is_comma != wants_comma or not (is_comma or _is_json(scalar[0])):
-                self._break(found, scalar.start(), "a comma is missing or too many, or this is no JSON")
-                return
-            if not is_comma:
-                self._start(scalar.start())
-                found.append(Element(scalar[0], self._line))
-                self._start(scalar.end())
-                self._first = False
-            wants_comma = not is_comma
-        if last != wants_comma and not (last and self._first):
-            self._break(found, self._from, "a comma is missing or too many")
-            return
-        self._start(place)
+    def _add(self, found: list[Element], start: int, end: int) -> int:
+        found.append(Element(_own(self._text[start:end]), self._line_at(start)))
+        self._state = _NEXT
+        return end
 
-    def _start(self, place: int) -> None:
-        """The next element, or what lies before it, begins there."""
-        self._line += self._text.count(b"\n", self._from, place)
-        self._from = place
+    def _line_at(self, place: int) -> int:
+        self._line += self._text.count(b"\n", self._counted, place)
+        self._counted = place
+        return self._line
 
-    def _break(self, found: list[Element], place: int, why: str) -> None:
-        gap = self._text[place:]
-        self._start(place + len(gap) - len(gap.lstrip(_SPACE)))
-        found.append(Element(self._text[self._from :][:1000], self._line, why))
-        self.broken = True
+    def _break(self, found: list[Element], place: int, why: str, code: str = "invalid_json") -> None:
+        raw = self._text[place : place + CUT_BYTES]
+        found.append(Element(raw, self._line_at(place), code, f"{why}: nothing after it was read"))
+        self._text, self.broken = b"", True
 
 
-def _is_json(raw: bytes) -> bool:
-    try:
-        orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return False
-    return True
-
-
-def _too_long() -> str:
-    return f"the record has more than {ROW_BYTES:,} bytes"
-
-
-def _text(blocks: Blocks) -> Iterator[bytes]:
-    """The file without its byte order mark."""
-    head = b""
-    begun = False
-    for block in blocks():
-        if begun:
-            yield block
-            continue
-        head += block
-        if len(head) >= len(BOM):
-            begun = True
-            yield head.removeprefix(BOM)
-    if not begun and head:
-        yield head
+def _after(pattern: re.Pattern[bytes], text: bytes, at: int) -> int:
+    match = pattern.match(text, at)
+    return match.end() if match else at

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, Final, NamedTuple, TypeVar
 
 from foldline.domain.errors import FoldlineError
 from foldline.domain.values import printable
 
 VALUE_CHARACTERS: Final = 100
+MOST_A_ROW: Final = 100
+MORE: Final = ("more_errors", f"the row has more than {MOST_A_ROW} errors; these are the first")
+
+_One = TypeVar("_One")
 
 
 class Problem(NamedTuple):
@@ -42,3 +48,9 @@ def bad_file(code: str, message: str, line: int = 1, column: str = "", value: st
 def shown(value: str) -> str:
     """A value as a problem shows it."""
     return printable(value if len(value) <= VALUE_CHARACTERS else value[: VALUE_CHARACTERS - 1] + "…")
+
+
+def first_ones(found: Iterable[_One], more: _One) -> list[_One]:
+    """What is wrong with a row; `more` in place of what is beyond `MOST_A_ROW`."""
+    listed = list(islice(found, MOST_A_ROW + 1))
+    return [*listed[:MOST_A_ROW], more] if len(listed) > MOST_A_ROW else listed
