@@ -15,7 +15,7 @@ from foldline.adapters.consumer import Record, digest
 from foldline.domain.fold import FOLD, key_fault
 from foldline.domain.keys import split_key
 from foldline.domain.records import KINDS, Kind, Rejection, State, Upsert
-from processors.cache import StateCache
+from processors.cache import BYTES_PER_JSON_BYTE, STATE_BYTES, StateCache, weight
 from projections.state import Commit, DeadLetter, Move, Partition, Row, StateStore
 
 # How many ids go into one load.
@@ -49,11 +49,11 @@ class BatchFolder:
         self._store = store
         self._partitions = partitions
         self._codecs = {kind: UpsertCodec(kind, registry) for kind in KINDS}
-        self._cache = StateCache(cache_bytes)
+        self.cache = StateCache(cache_bytes)
 
     def forget(self) -> None:
         """Drops every state: what comes next is loaded from the table."""
-        self._cache.clear()
+        self.cache.clear()
 
     def fold(
         self,
@@ -69,41 +69,45 @@ class BatchFolder:
         rows: dict[Partition, list[Row]] = {}
         letters: list[DeadLetter] = []
         for partition, stretch in stretches.items():
-            keys = [record.key() for record in stretch.records]
-            self._load(partition, keys, uncommitted.get(partition, {}))
-            dirty[partition] = self._fold_stretch(partition, keys, stretch.records, letters, refused)
+            dirty[partition] = {}
+            self.fold_on(partition, stretch.records, uncommitted.get(partition, {}), dirty[partition], letters, refused)
         for partition, states in dirty.items():
             rows[partition] = [_row(key, state) for key, state in states.items()]
-            self._cache.update(partition[0], {row.key: row.state for row in rows[partition]})
-        self._cache.evict()
+            self.cache.update(partition[0], {row.key: row.state for row in rows[partition]})
+        self.cache.evict()
         return Batch(stretches, Commit(_moves(stretches), rows, letters), dirty)
 
     def _load(self, partition: Partition, keys: Iterable[bytes | None], uncommitted: Mapping[bytes, State]) -> None:
+        if self.cache.complete:
+            return
         kind = partition[0]
         ids: dict[tuple[str, str], bytes] = {}
-        for key in set(keys).difference(self._cache.states[kind]):
+        for key in set(keys).difference(self.cache.states[kind]):
             if key is None:
                 continue
             if key in uncommitted:
-                self._cache.put(kind, key, uncommitted[key])
+                self.cache.put(kind, key, uncommitted[key])
             elif (pair := split_key(key)) is not None:
                 ids[pair] = key
         for pairs in batched(list(ids), LOAD_IDS):
             for state in self._store.load(kind, pairs):
                 if state.partition == partition[1]:  # else a stray record has the key; the state may be changing elsewhere
-                    self._cache.put(kind, ids[state.org_id, state.entity_id], state)
+                    self.cache.put(kind, ids[state.org_id, state.entity_id], state)
 
-    def _fold_stretch(
+    def fold_on(
         self,
         partition: Partition,
-        keys: Iterable[bytes | None],
-        records: Iterable[Record],
+        records: Sequence[Record],
+        uncommitted: Mapping[bytes, State],
+        dirty: dict[bytes, State],
         letters: list[DeadLetter],
-        refused: str | None,
-    ) -> dict[bytes, State]:
+        refused: str | None = None,
+    ) -> None:
+        """Folds records on top of `dirty`, what is in memory and the table, into `dirty`."""
         kind, number = partition
-        decode, fold, states = self._codecs[kind].decode, FOLD[kind], self._cache.states[kind]
-        dirty: dict[bytes, State] = {}
+        keys = [record.key() for record in records]
+        self._load(partition, keys, uncommitted)
+        decode, fold, states = self._codecs[kind].decode, FOLD[kind], self.cache.states[kind]
         for key, record in zip(keys, records, strict=True):
             event = decode(record.value())
             if type(event) is not Upsert:
@@ -125,7 +129,44 @@ class BatchFolder:
                 dirty[key] = after  # type: ignore[index]
             else:
                 letters.append(_letter(kind, record, after, event))  # type: ignore[arg-type]
-        return dirty
+
+
+class Collector:
+    """Records of one partition, folded on and on, and committed when there are enough. For a replay."""
+
+    def __init__(self, folder: BatchFolder, partition: Partition, start: int) -> None:
+        """`start` is the partition's position. Where that is the beginning, nothing has to be loaded from the table."""
+        self._folder, self._partition, self._start = folder, partition, start
+        self._folder.cache.complete = start == 0
+        self._dirty: dict[bytes, State] = {}
+        self._letters: list[DeadLetter] = []
+        self._last: Record | None = None
+        self._bound = 0
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Folds the next records."""
+        self._folder.fold_on(self._partition, records, {}, self._dirty, self._letters)
+        self._last = records[-1]
+        self._bound += sum(STATE_BYTES + BYTES_PER_JSON_BYTE * len(record.value() or b"") for record in records)
+
+    def weighs(self, limit_bytes: int) -> bool:
+        """Whether what is to be committed weighs so much in memory."""
+        if self._bound > limit_bytes:
+            self._bound = sum(map(weight, self._dirty.values())) + len(self._letters) * STATE_BYTES
+        return self._bound > limit_bytes
+
+    def commit(self) -> Commit | None:
+        """What was folded since the last commit; None where nothing was."""
+        if self._last is None:
+            return None
+        last, start = self._last, self._start
+        move = Move(start, last.offset() + 1, last.offset(), digest(last))
+        rows = [_row(key, state) for key, state in self._dirty.items()]
+        self._folder.cache.update(self._partition[0], {row.key: row.state for row in rows})
+        self._folder.cache.evict()
+        commit = Commit({self._partition: move}, {self._partition: rows}, self._letters)
+        self._dirty, self._letters, self._last, self._start, self._bound = {}, [], None, move.end, 0
+        return commit
 
 
 def _row(key: bytes, state: State) -> Row:

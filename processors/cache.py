@@ -12,6 +12,11 @@ STATE_BYTES = 800
 BYTES_PER_JSON_BYTE = 5
 
 
+def weight(state: State) -> int:
+    """What a state takes in memory, about, in bytes."""
+    return STATE_BYTES + BYTES_PER_JSON_BYTE * state.attributes_bound
+
+
 class StateCache:
     """States of both kinds by message key. `limit_bytes` is an estimate of memory, not a promise to the byte."""
 
@@ -19,6 +24,8 @@ class StateCache:
         self.states: dict[Kind, dict[bytes, State]] = {kind: {} for kind in KINDS}
         self._weights = dict.fromkeys(KINDS, 0)
         self._limit = limit_bytes
+        self.complete = False
+        """Nobody knows of a state that is not here: true where it was set on an empty table, until something is evicted."""
 
     def put(self, kind: Kind, key: bytes, state: State) -> None:
         """Keeps a state as the one most recently folded."""
@@ -26,26 +33,28 @@ class StateCache:
 
     def update(self, kind: Kind, folded: Mapping[bytes, State]) -> None:
         """Keeps states as the ones most recently folded."""
-        states, weight = self.states[kind], self._weights[kind]
+        states, total = self.states[kind], self._weights[kind]
         for key, state in folded.items():
             old = states.pop(key, None)
             if old is None:
-                weight += STATE_BYTES + BYTES_PER_JSON_BYTE * state.attributes_bound
+                total += weight(state)
             else:
-                weight += BYTES_PER_JSON_BYTE * (state.attributes_bound - old.attributes_bound)
+                total += weight(state) - weight(old)
             states[key] = state
-        self._weights[kind] = weight
+        self._weights[kind] = total
 
     def evict(self) -> None:
         """Lets go of the states least recently folded, of the kind that weighs more, until the rest is within the limit."""
+        self.complete = self.complete and sum(self._weights.values()) <= self._limit
         while sum(self._weights.values()) > self._limit:
             kind = max(KINDS, key=self._weights.__getitem__)
             states = self.states[kind]
             state = states.pop(next(iter(states)))
-            self._weights[kind] -= STATE_BYTES + BYTES_PER_JSON_BYTE * state.attributes_bound
+            self._weights[kind] -= weight(state)
 
     def clear(self) -> None:
         """Lets go of everything."""
+        self.complete = False
         for kind in KINDS:
             self.states[kind].clear()
             self._weights[kind] = 0

@@ -2,8 +2,8 @@
 
 1. A partition is opened, which fences whoever had it open, before the first batch of it is committed: so nothing that is in
    memory is from before the opening.
-2. After every opening the keys of the records from `published` to `applied` are published from the table. That is the one
-   recovery path.
+2. After every opening the keys of the records from `published` to `applied` are published from the table, and those that a
+   swap has left as pending. That is the one recovery path.
 3. Then batches follow in order, each from the end of the one before, conflated where several wait.
 4. `published` moves after the transaction, by compare-and-set.
 """
@@ -129,6 +129,7 @@ class Publisher:
             self._changed.notify_all()
         for partition in partitions:
             self._published[partition] = self._recover(partition, positions[partition])
+            self._publish_pending(partition)
 
     def _publish(self, batches: Sequence[Batch]) -> None:
         touched = {partition for batch in batches for partition in batch.commit.moves}
@@ -169,10 +170,19 @@ class Publisher:
             start = end
         return start
 
+    def _publish_pending(self, partition: Partition) -> None:
+        """Publishes the records that another generation has made others, without an event."""
+        for ids in batched(self._store.pending(partition), LOAD_IDS):
+            self._topics.publish({partition: Publication(self._states_of(partition, ids), [])}, self._store.generation)
+            self._store.remove_pending(partition, ids)
+
     def _rows_of(self, partition: Partition, start: int, end: int) -> list[Row]:
         kind, number = partition
         keys = {record.key() for record in self._log.read(kind, number, start, end)}
-        ids = [pair for key in keys if key is not None and (pair := split_key(key)) is not None]
+        return self._states_of(partition, [pair for key in keys if key is not None and (pair := split_key(key)) is not None])
+
+    def _states_of(self, partition: Partition, ids: Sequence[tuple[str, str]]) -> list[Row]:
+        kind, number = partition
         states = [state for pairs in batched(ids, LOAD_IDS) for state in self._store.load(kind, pairs)]
         return [
             Row(message_key(state.org_id, state.entity_id), state, orjson.dumps(state.attributes).decode())

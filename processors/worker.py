@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from foldline.adapters.codec import UPSERTS_TOPIC, Registry
 from foldline.adapters.consumer import Claim, LogReader, Record
-from foldline.domain.errors import BadData, FoldlineError
+from foldline.domain.errors import BadData, Conflict, FoldlineError
 from foldline.domain.records import Kind
 from foldline.settings import Settings
 from processors.batch import Batch, BatchFolder, Stretch
@@ -80,6 +80,8 @@ class Worker:
     def handle(self, records: Sequence[Record]) -> dict[tuple[str, int], int]:
         """Folds what was delivered; returns where delivery has to go back, by topic and number. Call it when idle, too."""
         self._publisher.check()
+        if not records and not self._store.is_live():  # a commit to it would fail by itself
+            raise Conflict(f"generation {self._store.generation} is not live any more")
         if self._inflight is not None and self._inflight[0].done():
             self._settle()
         stretches, back = self._accepted(records)

@@ -6,6 +6,8 @@ A generation is a schema `gen_N` that holds a whole state, with its positions; t
 from __future__ import annotations
 
 import secrets
+from datetime import datetime
+from typing import NamedTuple
 
 from foldline.adapters.postgres import Connection, translated
 from foldline.domain.errors import FoldlineError
@@ -42,16 +44,16 @@ def migrate(connection: Connection) -> list[str]:
             connection.execute(_SQL["record_migration"], (migration.name, migration.digest))
         connection.execute(_SQL["make_secret"], (OPERATIONS_SECRET, secrets.token_bytes(32)))
         if live_generation(connection) is None:
-            make_generation(connection, 1)
+            make_generation(connection, 1, "")
             connection.execute(_SQL["set_live"], (1,))
         point_views(connection)
         return [migration.name for migration in ran]
 
 
-def make_generation(connection: Connection, generation: int) -> None:
+def make_generation(connection: Connection, generation: int, purpose: str) -> None:
     """Makes the empty tables of a generation and names it."""
     connection.execute(script("generation").format(schema=schema_name(generation)).encode())
-    connection.execute(_SQL["record_generation"], (generation,))
+    connection.execute(_SQL["record_generation"], (generation, purpose))
 
 
 def point_views(connection: Connection) -> None:
@@ -65,3 +67,69 @@ def live_generation(connection: Connection) -> int | None:
     """The number of the live generation, or None before there is one."""
     row = connection.execute(_SQL["live_generation"]).fetchone()
     return None if row is None else int(row[0])
+
+
+class Generation(NamedTuple):
+    """A whole state. `status` is `building`, `built`, `live` or `old`; `records` of the log are folded into it."""
+
+    generation: int
+    status: str
+    purpose: str
+    created_at: datetime
+    live_at: datetime | None
+    retired_at: datetime | None
+    records: int
+
+
+def generations(connection: Connection) -> list[Generation]:
+    """All of them, oldest first."""
+    with translated():
+        return [Generation(*row) for row in connection.execute(_SQL["generations"]).fetchall()]
+
+
+def hold(connection: Connection) -> None:
+    """Keeps everybody else from building and dropping generations while this session lasts. Raises `FoldlineError`."""
+    with translated():
+        row = connection.execute(_SQL["lock_generations"]).fetchone()
+    if row is None or not row[0]:
+        raise FoldlineError("another rebuild or verification is under way: wait for it, or end it")
+
+
+def begin(connection: Connection, purpose: str, *, resume: bool = True) -> tuple[int, bool]:
+    """An empty generation with positions at the beginning of the log, or the one that was begun for the same purpose; and
+    whether it is one that was begun."""
+    with translated(), connection.transaction():
+        found = connection.execute(_SQL["building"], (purpose,)).fetchone() if resume else None
+        if found is not None:
+            return int(found[0]), True
+        ((generation,),) = connection.execute(_SQL["next_generation"]).fetchall()
+        make_generation(connection, generation, purpose)
+        connection.execute(_SQL["begin_positions"], (generation,))
+        return int(generation), False
+
+
+def built(connection: Connection, generation: int) -> None:
+    """Notes that a generation is all there."""
+    with translated():
+        connection.execute(_SQL["set_built"], (generation,))
+
+
+def drop(connection: Connection, generation: int) -> None:
+    """Removes a generation that is not live, with all that belongs to it. Raises `FoldlineError`."""
+    with translated(), connection.transaction():
+        known = {found.generation: found.status for found in generations(connection)}
+        if known.get(generation, "live") == "live":
+            why = "is live" if generation in known else "does not exist"
+            raise FoldlineError(f"generation {generation} {why}: `foldline generations list` shows which may be dropped")
+        connection.execute(f"DROP SCHEMA IF EXISTS {schema_name(generation)} CASCADE".encode())
+        connection.execute(_SQL["drop_rows"], {"generation": generation})
+        connection.execute(_SQL["drop_generation"], (generation,))
+
+
+def drop_expired(connection: Connection) -> list[int]:
+    """Removes the generations that were live more than a day ago, and all but the newest of those that were live."""
+    with translated():
+        expired = [int(row[0]) for row in connection.execute(_SQL["expired"]).fetchall()]
+    for generation in expired:
+        drop(connection, generation)
+    return expired

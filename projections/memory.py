@@ -27,6 +27,7 @@ class MemoryDatabase:
         self.generation = generation
         self.lock = threading.Lock()
         self.states: dict[Kind, dict[tuple[str, str], State]] = {kind: {} for kind in KINDS}
+        self.pending: dict[Partition, set[tuple[str, str]]] = {}
         self.letters: dict[tuple[Kind, int, int], DeadLetter] = {}
         self.positions: dict[Partition, Position] = {
             (kind, partition): Position(0, 0, topic_id, None, None)
@@ -45,6 +46,17 @@ class MemoryStateStore:
     def positions(self) -> dict[Partition, Position]:
         with self._database.lock:
             return dict(self._database.positions)
+
+    def is_live(self) -> bool:
+        return self._database.generation == self.generation
+
+    def pending(self, partition: Partition) -> list[tuple[str, str]]:
+        with self._database.lock:
+            return sorted(self._database.pending.get(partition, ()))
+
+    def remove_pending(self, partition: Partition, ids: Sequence[tuple[str, str]]) -> None:
+        with self._database.lock:
+            self._database.pending.get(partition, set()).difference_update(ids)
 
     def load(self, kind: Kind, ids: Sequence[tuple[str, str]]) -> list[State]:
         with self._database.lock:

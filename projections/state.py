@@ -91,5 +91,14 @@ class StateStore(Protocol):
     def letters(self, partition: Partition, start: int, end: int) -> list[DeadLetter]:
         """The dead letters of a partition from offset `start` to before `end`, in order."""
 
+    def is_live(self) -> bool:
+        """Whether this generation is still the live one."""
+
+    def pending(self, partition: Partition) -> list[tuple[str, str]]:
+        """Records, by organisation and id, that are to be published though no event changed them."""
+
+    def remove_pending(self, partition: Partition, ids: Sequence[tuple[str, str]]) -> None:
+        """Notes that they are published."""
+
     def close(self) -> None:
         """Gives the connection back. The store is not used again."""

@@ -30,13 +30,14 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 class PostgresStateStore:
-    """`StateStore` of the generation that is live now, on one connection. Not to be shared between threads."""
+    """`StateStore` of one generation, on one connection. Not to be shared between threads."""
 
-    def __init__(self, settings: Settings, application_name: str) -> None:
-        """Connects. Raises `Unreachable`, and `FoldlineError` before `foldline init` has run."""
+    def __init__(self, settings: Settings, application_name: str, generation: int | None = None) -> None:
+        """Connects to a generation, without a number to the one that is live now. Raises `Unreachable`, and `FoldlineError`
+        before `foldline init` has run."""
         self._connection: Connection = connect(settings.database_url, application_name, settings.database_timeout_seconds)
         with translated():
-            generation = live_generation(self._connection)
+            generation = live_generation(self._connection) if generation is None else generation
         if generation is None:
             raise FoldlineError("the database has no generation of state: run `foldline init`")
         self.generation = generation
@@ -101,6 +102,25 @@ class PostgresStateStore:
                 self._sql["letters"].encode(), (self.generation, self._topics[kind], number, start, end)
             ).fetchall()
         return [DeadLetter._make((*row[:7], kind, *row[7:])) for row in rows]
+
+    def is_live(self) -> bool:
+        with translated():
+            return live_generation(self._connection) == self.generation
+
+    def pending(self, partition: Partition) -> list[tuple[str, str]]:
+        kind, number = partition
+        with translated():
+            return self._connection.execute(
+                self._sql["pending"].encode(), (self.generation, self._topics[kind], number)
+            ).fetchall()
+
+    def remove_pending(self, partition: Partition, ids: Sequence[tuple[str, str]]) -> None:
+        kind, number = partition
+        text = orjson.dumps(ids).decode()
+        with translated():
+            self._connection.execute(
+                self._sql["remove_pending"].encode(), (text, self.generation, self._topics[kind], number)
+            )
 
     def close(self) -> None:
         self._connection.close()

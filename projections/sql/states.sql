@@ -109,3 +109,13 @@ SELECT org_id, entity_id, request_id, record_index, code, field, message, partit
     (extract(epoch FROM logged_at) * 1000000)::bigint
 FROM foldline_control.dead_letters
 WHERE generation = %s AND topic = %s AND partition = %s AND "offset" >= %s AND "offset" < %s ORDER BY "offset";
+
+-- name: pending
+-- Records of a partition that are to be published though no event changed them.
+SELECT org_id, entity_id FROM foldline_control.pending_publications
+WHERE generation = %s AND topic = %s AND partition = %s ORDER BY org_id, entity_id;
+
+-- name: remove_pending
+-- Those of a JSON array of [organisation, id] pairs are published.
+DELETE FROM foldline_control.pending_publications p USING json_array_elements(%s::json) AS pair
+WHERE p.generation = %s AND p.topic = %s AND p.partition = %s AND p.org_id = pair ->> 0 AND p.entity_id = pair ->> 1;

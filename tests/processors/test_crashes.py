@@ -134,6 +134,18 @@ class Store:
         self._process.step("letters")
         return self._inner.letters(partition, start, end)
 
+    def is_live(self) -> bool:
+        return self._inner.is_live()
+
+    def pending(self, partition: Partition) -> list[tuple[str, str]]:
+        self._process.step("pending")
+        return self._inner.pending(partition)
+
+    def remove_pending(self, partition: Partition, ids: Sequence[tuple[str, str]]) -> None:
+        self._process.step("remove_pending")
+        self._inner.remove_pending(partition, ids)
+        self._process.step("removed_pending")
+
     def close(self) -> None:
         self._inner.close()
 
