@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 from markupsafe import Markup
 
+NAMES: Final = ("name", "title")
 MAX_ROWS: Final = 200
 MAX_VALUE_CHARACTERS: Final = 1000
 MAX_JSON_CHARACTERS: Final = 64 * 1024
@@ -41,13 +42,14 @@ def marked(text: str, words: Sequence[str]) -> Markup:
 
 
 def attribute_rows(attributes: Mapping[str, Any]) -> list[Attribute]:
-    """The first attributes, long values cut short. What is inside of lists and objects is JSON."""
-    return [_attribute(name, attributes[name]) for name in list(attributes)[:MAX_ROWS]]
+    """The first attributes by name, after what a record is called; long values cut short. Lists and objects are JSON."""
+    names = sorted(attributes, key=lambda name: (name not in NAMES, name))
+    return [_attribute(name, attributes[name]) for name in names[:MAX_ROWS]]
 
 
 def shown_json(value: Any) -> tuple[str, bool]:
     """JSON with an indent of two, and whether it is all of it."""
-    text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
     return text[:MAX_JSON_CHARACTERS], len(text) <= MAX_JSON_CHARACTERS
 
 

@@ -24,7 +24,7 @@ FROM (SELECT * FROM ({branches}) AS b ORDER BY id {direction} LIMIT %(limit)s) A
 -- (hit is NULL), and the last of the stretch; `before` is the key before each.
 SELECT id, detail, status, left(coalesce(attributes ->> 'name', attributes ->> 'title', attributes ->> 'email'), 200),
     version, updated_at, place, before, hit, match.key,
-    CASE WHEN hit THEN substr(match.value, greatest(1, strpos(lower(match.value), lower(%(text)s)) - 40), 160) END
+    CASE WHEN match.at > 41 THEN '…' ELSE '' END || substr(match.value, greatest(1, match.at - 40), 160)
 FROM (
     SELECT * FROM (
         SELECT *, CASE WHEN place = 1 OR clock_timestamp() < statement_timestamp() + %(milliseconds)s * interval '1 ms'
@@ -37,8 +37,8 @@ FROM (
     WHERE hit IS NOT FALSE OR place = %(stretch)s ORDER BY id LIMIT %(limit)s
 ) AS found
 LEFT JOIN LATERAL (
-    SELECT key, value FROM jsonb_each_text(attributes) WHERE hit AND (value ILIKE %(pattern)s OR key ILIKE %(pattern)s)
-    ORDER BY value ILIKE %(pattern)s DESC LIMIT 1
+    SELECT key, value, strpos(lower(value), lower(%(text)s)) AS at FROM jsonb_each_text(attributes)
+    WHERE hit AND (value ILIKE %(pattern)s OR key ILIKE %(pattern)s) ORDER BY value ILIKE %(pattern)s DESC LIMIT 1
 ) AS match ON true
 ORDER BY id;
 
