@@ -33,10 +33,10 @@ def header_of(kind: Kind, blocks: Blocks) -> tuple[str, list[str]]:
     if len(head) >= HEADER_CHARACTERS and "\n" not in head:
         raise bad_file("row_too_large", f"The header (line 1) has more than {HEADER_CHARACTERS:,} characters")
     required = required_fields(kind)
-    found = [(delimiter, _cells(head, delimiter)) for delimiter in DELIMITERS]
-    delimiter, names = max(found, key=lambda one: (sum(name in one[1] for name in required), len(one[1])))
-    if not names:
-        raise bad_file("bad_quoting", "The header (line 1) has a quote that is not closed, or is not doubled inside quotes")
+    loosely = {delimiter: _cells(head, delimiter, strict=False) for delimiter in DELIMITERS}
+    delimiter = max(DELIMITERS, key=lambda one: (sum(name in loosely[one] for name in required), len(loosely[one])))
+    if not (names := _cells(head, delimiter, strict=True)):
+        raise bad_file("bad_quoting", "The header (line 1) cannot be split: is a quote in it not closed, or not doubled?")
     if len(names) > MAX_COLUMNS:
         raise bad_file("too_many_columns", f"The header (line 1) has {len(names):,} columns; {MAX_COLUMNS:,} is the limit")
     if problems := list(_problems(names, required)):
@@ -53,9 +53,10 @@ def _head(blocks: Blocks) -> str:
     return head[:HEADER_CHARACTERS]
 
 
-def _cells(head: str, delimiter: str) -> list[str]:
+def _cells(head: str, delimiter: str, strict: bool) -> list[str]:
+    """The names under a delimiter; none where that cannot be."""
     try:
-        return next(csv.reader(io.StringIO(head), delimiter=delimiter, strict=True), [])
+        return next(csv.reader(io.StringIO(head), delimiter=delimiter, strict=strict), [])
     except csv.Error:
         return []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice, pairwise
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -23,13 +23,14 @@ Format: TypeAlias = Literal["csv", "json", "ndjson", "single"]
 MAX_NAMED: Final = 1000
 FIRST_LINES: Final = 100
 ERROR_COLUMN: Final = "error"
-SORTED_AT_ONCE: Final = 1_000_000
+SORTED_AT_ONCE: Final = 500_000
+PARTS, DIGEST_BITS = 8, 61
 
 _JSON_TYPES: Final[dict[type, ColumnType]] = {str: "text", int: "number", float: "number", bool: "boolean"}
 
 
 class Survey(NamedTuple):
-    """What a file is. `size` is in bytes, inflated; `repeated` are digests of the ids that may occur more than once."""
+    """What a file is. `size` is in bytes, inflated; `repeated` are the ordered digests of ids that occur more than once."""
 
     format: Format
     delimiter: str
@@ -37,7 +38,7 @@ class Survey(NamedTuple):
     rows: int
     size: int
     bom: bool = False
-    repeated: frozenset[int] = frozenset()
+    repeated: Sequence[int] = ()
 
     @property
     def names(self) -> list[str]:
@@ -95,7 +96,7 @@ def _csv(kind: Kind, blocks: Blocks, text: Text, types: Mapping[str, ColumnType]
         whole = batch.rows if batch.plain else [row for row in batch.rows if type(row) is list and len(row) == width]
         cells = list(zip(*whole, strict=True))
         if cells:
-            digests.extend(map(hash, cells[id_at]))
+            digests.extend(map(hash, filter(None, cells[id_at])))
             for guess, column in zip(guesses, cells, strict=True):
                 guess.add(column)
     columns = tuple(_column(kind, names, place, guess, types) for place, guess in enumerate(guesses))
@@ -161,15 +162,15 @@ def _is_single(blocks: Blocks, text: Text) -> bool:
     return len(first) > 1 and not any(map(json_rows.is_record, first))
 
 
-def _repeated(digests: array[int]) -> frozenset[int]:
-    """The digests that occur more than once. In parts where there are many: a sorted list takes several times an array."""
+def _repeated(digests: array[int]) -> array[int]:
+    """The digests that occur more than once, in order; by their first bits where a list of all would take much memory."""
     if len(digests) <= SORTED_AT_ONCE:
-        return frozenset(_neighbours(sorted(digests)))
-    found: set[int] = set()
-    for part in range(4):
-        found.update(_neighbours(sorted(digest for digest in digests if digest & 3 == part)))
-    return frozenset(found)
+        return array("q", _twice(sorted(digests)))
+    found = array("q")
+    for part in range(-PARTS // 2, PARTS // 2):
+        found.extend(_twice(sorted([digest for digest in digests if digest >> DIGEST_BITS == part])))
+    return found
 
 
-def _neighbours(ordered: list[int]) -> Iterator[int]:
-    return (one for one, other in pairwise(ordered) if one == other)
+def _twice(ordered: list[int]) -> list[int]:
+    return sorted({one for one, other in pairwise(ordered) if one == other})

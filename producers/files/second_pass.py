@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -14,12 +16,12 @@ from foldline.domain.records import Kind, Upsert
 from producers.files.csv_read import CsvReader
 from producers.files.first_pass import Survey
 from producers.files.json_read import JsonReader
-from producers.files.problems import Problem
+from producers.files.problems import Problem, shown
 from producers.files.rows import Rows
 from producers.files.source import BOM, Blocks
 from producers.validation import Stamp
 
-FIRST_LINES: Final = 100_000
+FEW: Final = 10_000
 
 
 class Checked(NamedTuple):
@@ -81,25 +83,26 @@ def _checked(rows: Rows, warnings: list[Problem], failed: bytes) -> Checked:
 
 
 class _Repeats:
-    """Knows which ids have been before."""
+    """Knows which ids have been before, and on which line first."""
 
     def __init__(self, survey: Survey) -> None:
-        self._new = set(survey.repeated)
-        self._seen: dict[int, int] = {}
+        self._digests = survey.repeated
+        self._first = array("q", bytes(8 * len(self._digests)))
+        self._few = frozenset(self._digests if len(self._digests) <= FEW else ())
 
     def warnings(self, rows: Rows) -> list[Problem]:
         """A warning for each row whose id has been before, in the order of the rows."""
-        if not self._new and not self._seen:
-            return []
-        found = []
+        found: list[Problem] = []
+        if not self._digests or (self._few and self._few.isdisjoint(hash(entity_id) for _, _, entity_id in rows.ids())):
+            return found
         for row, line, entity_id in rows.ids():
             digest = hash(entity_id)
-            if digest in self._new:
-                self._new.discard(digest)
-                self._seen[digest] = line if len(self._seen) < FIRST_LINES else 0
-            elif digest in self._seen:
-                first = self._seen[digest]
-                where = f"line {first}" if first else "a line before"
-                message = f"the id is that of {where}, too: rows are applied in their order"
-                found.append(Problem(line, row + 1, rows.id_field, "duplicate_id", message, entity_id, entity_id))
+            place = bisect_left(self._digests, digest)
+            if place == len(self._digests) or self._digests[place] != digest:
+                continue
+            if first := self._first[place]:
+                message = f"the id is that of line {first}, too: rows are applied in their order"
+                found.append(Problem(line, row + 1, rows.id_field, "duplicate_id", message, shown(entity_id), entity_id))
+            else:
+                self._first[place] = line
         return found

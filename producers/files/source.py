@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple, TypeAlias
@@ -30,6 +31,17 @@ _MAGIC: Final = (
     (b"\x7fELF", "a program"),
     (GZIP_MAGIC, "gzip inside gzip: compress it once"),
 )
+_MARKS: Final = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
+# Bytes that are letters and marks of western languages in windows-1252, and ASCII.
+_WESTERN: Final = frozenset(
+    (*b"\t\n\r", *range(32, 127), *"€‚„…‘’“”•–—™ŠšŽžŒœŸ\xa0¡£§©ª«®°²´·º»¼½¾¿".encode("cp1252"), *range(0xC0, 0x100))
+)
+_OTHER_SCRIPT: Final = re.compile(rb"[\xc0-\xff]{3}")
 _CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\r\f\x0b\x1b"))
 
 
@@ -73,7 +85,7 @@ class Inflater:
             try:
                 piece = self._member.decompress(chunk, room + 1)
             except zlib.error as error:
-                raise bad_file("bad_gzip", f"The file is not gzip as it begins: {error}") from error
+                raise bad_file("bad_gzip", "The gzip file is damaged: compress it again") from error
             inflated.append(piece)
             room -= len(piece)
             chunk = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
@@ -162,13 +174,13 @@ def _need_no_magic(head: bytes) -> None:
     for magic, what in _MAGIC:
         if head.startswith(magic):
             raise bad_file("binary_file", f"The file is {what}")
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise bad_file("invalid_encoding", "The file is UTF-16: save it as UTF-8")
+    for mark, encoding in _MARKS:
+        if head.startswith(mark):
+            raise bad_file("invalid_encoding", f"The file is {encoding}: save it as UTF-8")
 
 
 def _need_text(head: bytes) -> None:
-    zeros = head.count(b"\0")
-    if zeros * 4 > len(head) and (not any(head[::2]) or not any(head[1::2])):
+    if head.count(b"\0") * 4 > len(head) and any(head[::2]) != any(head[1::2]):
         raise bad_file("invalid_encoding", "The file looks like UTF-16: save it as UTF-8")
     if (len(head) - len(head.translate(None, _CONTROLS))) * 20 > len(head):
         raise bad_file("binary_file", "The file is not text: send CSV or JSON")
@@ -177,8 +189,13 @@ def _need_text(head: bytes) -> None:
 def _not_utf8(data: bytes, at: int, line: int, head: bytes) -> BadFile:
     _need_text(head)
     sample = data[max(0, at - SAMPLE_BYTES // 2) : at + SAMPLE_BYTES // 2]
-    guess = from_bytes(sample).best()
-    like = f" (it looks like {guess.encoding.replace('_', '-')})" if guess and guess.encoding != "ascii" else ""
-    if guess is None and len(sample.translate(None, _CONTROLS)) < len(sample):
+    if _WESTERN.issuperset(sample) and not _OTHER_SCRIPT.search(sample):
+        like = "windows-1252"
+    elif guess := from_bytes(sample).best():
+        like = guess.encoding.replace("_", "-")
+    elif len(sample.translate(None, _CONTROLS)) < len(sample):
         return bad_file("binary_file", "The file is not text: send CSV or JSON")
-    return bad_file("invalid_encoding", f"Line {line} is not UTF-8{like}: save the file as UTF-8", line)
+    else:
+        like = ""
+    hint = f" (it looks like {like})" if like not in ("", "ascii", "utf-8") else ""
+    return bad_file("invalid_encoding", f"Line {line} is not UTF-8{hint}: save the file as UTF-8", line)
