@@ -36,7 +36,8 @@ export function follow(url, handlers, onState = () => {}) {
     open();
   };
   addEventListener("online", again);
-  document.addEventListener("visibilitychange", () => !document.hidden && again());
+  // A browser has six connections to a site at most: a page that nobody sees holds none.
+  document.addEventListener("visibilitychange", () => (document.hidden ? pause() : again()));
   addEventListener("pagehide", pause);
   addEventListener("pageshow", ({ persisted }) => persisted && again());
   open();
