@@ -73,6 +73,7 @@ class Upload {
     this.bar = form.querySelector("progress");
     this.limit = Number(form.dataset.limit);
     this.input.addEventListener("change", () => this.input.files.length && this.take([...this.input.files]));
+    this.input.addEventListener("keydown", ({ key }) => key === "Enter" && this.input.click());
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("click", ({ target }) => this.pressed(target.closest("[data-do]")?.dataset.do));
     addEventListener("pageshow", ({ persisted }) => persisted && this.reset());
