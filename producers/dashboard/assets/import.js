@@ -3,6 +3,7 @@
 import { follow } from "./events.js";
 import { connectUploads } from "./upload.js";
 
+const LOST_MS = 1500; // a stream that ends is begun anew sooner
 const PIECES = ["head", "progress", "body"];
 
 function replace(element, html) {
@@ -39,7 +40,12 @@ function connect(page) {
     ]),
   );
   handlers.end = () => followed.close();
-  const onState = (state) => (lost.hidden = state === "live");
+  let timer;
+  const onState = (state) => {
+    if (state === "lost") timer ??= setTimeout(() => (lost.hidden = false), LOST_MS);
+    else timer = clearTimeout(timer);
+    lost.hidden ||= state === "live";
+  };
   const followed = follow(() => `${page.dataset.import}?seen=${encodeURIComponent(seen)}`, handlers, onState);
 }
 
