@@ -12,9 +12,10 @@ from foldline.domain.keys import id_fault
 from foldline.domain.records import ATTRIBUTES_MAX_BYTES, ID_MAX_CHARACTERS, STATUSES, Kind, Upsert
 from foldline.domain.times import parse_rfc3339
 from producers.files.columns import ABSENT, Faults, Json, json_value, values
+from producers.files.csv_failed import FailedRows
 from producers.files.csv_header import required_fields
-from producers.files.csv_rows import Batch, Line, batches, written
-from producers.files.first_pass import ERROR_COLUMN, Survey
+from producers.files.csv_rows import Batch, Line, batches
+from producers.files.first_pass import Survey
 from producers.files.problems import MORE, Problem, first_ones, shown
 from producers.files.rows import Bad, Rows
 from producers.files.source import Blocks
@@ -31,18 +32,13 @@ class CsvReader:
 
     def __init__(self, kind: Kind, survey: Survey, stamp: Stamp) -> None:
         self._kind, self._survey, self._stamp = kind, survey, stamp
-        self._names = survey.names
+        self._names, self._failed = survey.names, FailedRows(survey)
         self._fields = required_fields(kind)
         self._at = [self._names.index(name) for name in self._fields]
         self._others = [(at, column) for at, column in enumerate(survey.columns) if column.name not in FIELDS[kind]]
         self._others = [(at, column) for at, column in self._others if column.type != "omit"]
         self._attributes_at = self._names.index(ATTRIBUTES) if ATTRIBUTES in self._names else None
         self._detail = _item_types if kind == "items" else _created_ats
-
-    @staticmethod
-    def header(survey: Survey) -> bytes:
-        """The header of the file of wrong rows: the file's own, and what is wrong."""
-        return written([[*_own_names(survey), ERROR_COLUMN]], survey.delimiter)
 
     def read(self, blocks: Blocks, from_row: int) -> Iterator[Rows]:
         first = 0
@@ -55,8 +51,7 @@ class CsvReader:
 
     def failed(self, rows: Rows) -> bytes:
         """The wrong rows as they were, each with what is wrong in a column of its own."""
-        width = len(_own_names(self._survey))
-        return written([_mendable(bad, width, len(self._names)) for bad in rows.bad], self._survey.delimiter)
+        return self._failed.rows(rows.bad)
 
     def _rows(self, batch: Batch, first: int) -> Rows:
         bad: list[Bad] = []
@@ -83,7 +78,7 @@ class CsvReader:
         code = "too_few_cells" if len(row) < width else "too_many_cells"
         entity_id = row[self._at[0]] if len(row) > self._at[0] else ""
         known = entity_id if entity_id and id_fault(entity_id) is None else None
-        message = f"the row has {len(row)} cells, the header {width}"
+        message = f"the row has {len(row)} cells, the header has {width}"
         return Bad(number, line, known, [Problem(line, number + 1, "", code, message, shown(row[0]), known)], row)
 
     def _upserts(
@@ -208,19 +203,3 @@ def _objects(cells: _Cells, faulty: Faults) -> list[dict[str, Any] | None]:
 
 def _required(name: str) -> tuple[str, str, str]:
     return name, "required", f"{name} is required in every row"
-
-
-def _own_names(survey: Survey) -> list[str]:
-    """The columns but for the last one where that is our own, of an earlier file of wrong rows."""
-    last = survey.columns[-1]
-    return survey.names[:-1] if last.name == ERROR_COLUMN and last.type == "omit" else survey.names
-
-
-def _mendable(bad: Bad, width: int, whole_width: int) -> list[str]:
-    error = f"line {bad.line}: " + "; ".join(problem.message for problem in bad.problems)
-    if isinstance(bad.source, Line):
-        return [bad.source.text.rstrip("\r\n"), *[""] * (width - 1), error]
-    cells = list(bad.source)
-    if len(cells) == whole_width:
-        cells = cells[:width]
-    return [*cells, *[""] * (width - len(cells)), error]

@@ -53,13 +53,6 @@ def batches(blocks: Blocks, delimiter: str, columns: int) -> Iterator[Batch]:
     yield from splitter.end()
 
 
-def written(rows: Sequence[Sequence[str]], delimiter: str) -> bytes:
-    """Rows as lines of a CSV file."""
-    text = io.StringIO()
-    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
-
-
 class _Splitter:
     """Finds the rows as the text comes. A row that breaks off at its end waits for twice as much of it."""
 

@@ -23,6 +23,8 @@ Format: TypeAlias = Literal["csv", "json", "ndjson", "single"]
 MAX_NAMED: Final = 1000
 FIRST_LINES: Final = 100
 ERROR_COLUMN: Final = "error"
+# Where a column of the file is called like it.
+OTHER_ERROR_COLUMN: Final = "foldline_error"
 SORTED_AT_ONCE: Final = 500_000
 PARTS, DIGEST_BITS = 8, 61
 
@@ -43,6 +45,12 @@ class Survey(NamedTuple):
     @property
     def names(self) -> list[str]:
         return [column.name for column in self.columns]
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether the last column says what was wrong with the rows, in a file of ours."""
+        last = self.columns[-1]
+        return last.name in (ERROR_COLUMN, OTHER_ERROR_COLUMN) and last.type == "omit"
 
     def as_json(self) -> dict[str, Any]:
         """What `surveyed` makes the same survey of, but for `repeated`."""
@@ -109,7 +117,8 @@ def _column(kind: Kind, names: list[str], place: int, guess: Guess, types: Mappi
         fixed: ColumnType = "json" if name == "attributes" else "text"
         return Column(name, fixed, fixed, True, guess.filled)
     # Our own file of wrong rows, mended and sent again.
-    found: ColumnType = "omit" if name == ERROR_COLUMN and place == len(names) - 1 else guess.type
+    ours = place == len(names) - 1 and name in (ERROR_COLUMN, OTHER_ERROR_COLUMN)
+    found: ColumnType = "omit" if ours else guess.type
     chosen = types.get(name, found)
     return Column(name, found, chosen if chosen in TYPES else found, False, guess.filled)
 

@@ -26,6 +26,7 @@ PARTS, TOGETHER = 8, 16
 LARGE: Final = f"the attributes have more than {ATTRIBUTES_MAX_BYTES:,} bytes as JSON"
 
 _ERROR: Final = f'"{ERROR_COLUMN}":'.encode()
+_SAID: Final = re.compile(rb'"error":\s*"(?:[^"\\]++|\\.)*+"\s*\}')
 _NO_JSON: Final = frozenset(("invalid_json", "row_too_large"))
 _PLACE: Final = re.compile(r"(?: at)? at line ([0-9]+) column ([0-9]+)$")
 _INDEX: Final = re.compile(r"\[([0-9]+)\]\.?")
@@ -151,9 +152,16 @@ def _mendable(bad: Bad) -> bytes:
     raw = element.raw
     # What is no JSON is kept in quotes. What orjson does not take may still be JSON: with numbers or a depth not kept here.
     if is_record(raw) or (raw[:1] == b"{" and bad.problems[0].code not in _NO_JSON):
+        raw = _without_error(raw)
         comma = b"," if raw[1:-1].strip() else b""
         return raw.replace(b"\n", b" ").replace(b"\r", b" ")[:-1] + comma + _ERROR + error + b"}"
     return b"{" + _ERROR + error + b',"record":' + orjson.dumps(raw.decode("utf-8", "replace")) + b"}"
+
+
+def _without_error(raw: bytes) -> bytes:
+    """A record without what it says at its end of an error, as it does in a file of wrong rows."""
+    place = raw.rfind(_ERROR)
+    return raw[:place].rstrip(b", ") + b"}" if place >= 0 and _SAID.fullmatch(raw, place) else raw
 
 
 def _values(raw: bytes, paths: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from foldline.domain.records import Kind, Upsert
+from producers.files.csv_failed import FailedRows
 from producers.files.csv_read import CsvReader
 from producers.files.first_pass import Survey
 from producers.files.json_read import JsonReader
@@ -59,7 +60,7 @@ def failed_header(survey: Survey) -> bytes:
     """How the file of wrong rows begins."""
     if survey.format != "csv":
         return b"[\n" if survey.format == "json" else b""
-    return (BOM if survey.bom else b"") + CsvReader.header(survey)
+    return (BOM if survey.bom else b"") + FailedRows(survey).header()
 
 
 def failed_footer(survey: Survey) -> bytes:
