@@ -9,12 +9,12 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.faults import catalogue, faulty, mended
 from tests.browser.imports import SOON, download_failed_rows, imported, live, read_faults, submit, upload, zone
 from tests.browser.person import Person
-from tests.e2e.outside import Stack
+from tests.e2e.outside import Stack, eventually
 
 pytestmark = pytest.mark.server
 
@@ -158,6 +158,41 @@ def test_an_import_is_cancelled(owner: Person, stack: Stack, tmp_path: Path) -> 
     owner.page.goto("/ingestion")
     expect(owner.page.get_by_role("row").filter(has_text="unwanted.csv")).to_contain_text("Cancelled")
     assert states(stack, owner) == {}
+
+
+def test_a_running_import_is_cancelled_and_what_was_queued_stays(owner: Person, stack: Stack, tmp_path: Path) -> None:
+    upload(owner, written(tmp_path / "large.csv", catalogue(60_000)))
+    owner.button("Import 60,000 rows").click()
+    expect(owner.heading("Queueing the rows")).to_be_visible()
+    owner.button("Cancel").click()
+    owner.button("Cancel import").click()
+    expect(owner.heading("Cancelled")).to_be_visible(timeout=SOON)
+    query = "SELECT status, queued FROM foldline_control.imports WHERE created_by = %s"
+    ((status, queued),) = stack.sql(query, owner.email)
+    assert (status, queued < 60_000) == ("cancelled", True)
+    expect(owner.page.get_by_text(f"{queued:,} rows had been queued before, and stay.")).to_be_visible()
+    assert eventually(lambda: len(states(stack, owner)) == queued, 20)
+
+
+def test_an_upload_survives_a_lost_connection(owner: Person, stack: Stack, tmp_path: Path) -> None:
+    lost: list[str] = []
+
+    def lose_the_first(route: Route) -> None:
+        if lost:
+            route.continue_()
+            return
+        lost.append(route.request.url)
+        route.abort("connectionreset")
+
+    owner.page.route("**/ingestion/upload?*", lose_the_first)
+    owner.watch.outage = True
+    owner.page.goto("/ingestion")
+    owner.drop(written(tmp_path / "again.csv", rows("A,p,active,Again")), zone(owner))
+    expect(owner.page.get_by_text("The connection was lost. Trying again…")).to_be_visible()
+    submit(owner, "Import 1 row")
+    live(owner, "1")
+    assert len(lost) == 1
+    assert stack.sql("SELECT count(*) FROM foldline_control.imports WHERE created_by = %s", owner.email) == [(1,)]
 
 
 # What no import comes of, and what a person is told in one sentence.
