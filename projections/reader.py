@@ -14,7 +14,7 @@ from foldline.adapters.codec import UPSERTS_TOPIC
 from foldline.adapters.pool import Database
 from foldline.adapters.postgres import Connection, translated
 from foldline.adapters.producer import Appended
-from foldline.domain.records import DETAIL_FIELD, ID_FIELD, Kind
+from foldline.domain.records import DETAIL_FIELD, ID_FIELD, Kind, State
 from foldline.domain.times import format_rfc3339
 from projections.sql import queries
 
@@ -145,6 +145,18 @@ def state_now(connection: Connection, kind: Kind, org_id: str, entity_id: str) -
     with translated():
         row = connection.execute(_ONE[kind].encode(), {"org_id": org_id, "entity_id": entity_id}).fetchone()
     return _found(row) if row else None
+
+
+def import_of(connection: Connection, org_id: str, request_id: str) -> str | None:
+    """The import whose rows carry that request id, if it was one."""
+    with translated():
+        row = connection.execute(_SQL["import_of"].encode(), {"org_id": org_id, "request_id": request_id}).fetchone()
+    return None if row is None else str(row[0])
+
+
+def found_of(state: State) -> Found:
+    """A state of the fold as it would be kept."""
+    return Found(*state[1:8])
 
 
 def state_json(kind: Kind, state: Found) -> dict[str, Any]:

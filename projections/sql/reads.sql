@@ -93,3 +93,7 @@ SELECT value FROM foldline_control.secrets WHERE name = %(name)s;
 -- name: status
 -- The generation in use, and how far it has folded and published each partition of the log.
 SELECT generation, topic, partition, applied, published FROM foldline.positions ORDER BY topic, partition;
+
+-- name: import_of
+-- The import whose rows carry a request's id.
+SELECT import_id FROM foldline_control.imports WHERE org_id = %(org_id)s AND request_id = %(request_id)s;

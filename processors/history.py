@@ -1,0 +1,107 @@
+"""The past of one record: every event of it in the log, and what each one changed. Reads one partition from its beginning.
+
+A state at a position is what the fold makes of the events up to it, whatever the tables say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from foldline.adapters.codec import UPSERTS_TOPIC, BundledRegistry, UpsertCodec
+from foldline.adapters.consumer import KafkaLogReader, Record, watermarks
+from foldline.domain.fold import FOLD, key_fault
+from foldline.domain.keys import message_key, partition_of
+from foldline.domain.records import DETAIL_FIELD, Kind, Rejection, State, Upsert
+from foldline.domain.times import format_rfc3339
+from foldline.settings import Settings
+
+REPORT_RECORDS = 5000
+
+
+class Entry(NamedTuple):
+    """One event of a record. `logged_at` is when the log took it, in microseconds; `event` is None if it cannot be decoded.
+
+    `state` is the record's after it; where the event was rejected, that is the state before it, and `rejection` says why.
+    `changed` has the fields that are others now: a pair of before and after by path.
+    """
+
+    partition: int
+    offset: int
+    logged_at: int
+    event: Upsert | None
+    rejection: Rejection | None
+    state: State | None
+    changed: dict[str, tuple[Any, Any]]
+
+
+def history(
+    settings: Settings, kind: Kind, org_id: str, entity_id: str, on_progress: Callable[[int, int], None] = lambda *_: None
+) -> Iterator[Entry]:
+    """Every event of a record, oldest first. `on_progress` is told how many records of the partition were read, of how many.
+
+    Raises `Unreachable`.
+    """
+    key = message_key(org_id, entity_id)
+    partition = partition_of(key, settings.partitions)
+    topic = settings.topic_prefix + UPSERTS_TOPIC[kind]
+    begin, end = watermarks(settings, topic, settings.partitions)[partition]
+
+    def records() -> Iterator[Record]:
+        for record in KafkaLogReader(settings).read(kind, partition, begin, end):
+            if record.offset() % REPORT_RECORDS == 0:
+                on_progress(record.offset() - begin, end - begin)
+            if record.key() == key:
+                yield record
+        on_progress(end - begin, end - begin)
+
+    return entries(kind, settings.partitions, records())
+
+
+def entries(kind: Kind, partitions: int, records: Iterable[Record]) -> Iterator[Entry]:
+    """What the events of one key, from the first on, come to one after the other."""
+    decode, fold = UpsertCodec(kind, BundledRegistry()).decode, FOLD[kind]
+    state: State | None = None
+    for record in records:
+        place = record.partition(), record.offset()
+        event = decode(record.value())
+        after: State | Rejection
+        if isinstance(event, Rejection):
+            after = event
+        else:
+            fault = key_fault(kind, record.key(), event, place[0], partitions)
+            after = fault if fault is not None else fold(state, event, *place)
+        rejection = after if isinstance(after, Rejection) else None
+        changed = {} if isinstance(after, Rejection) else changes(kind, state, after)
+        state = state if isinstance(after, Rejection) else after
+        sent = event if isinstance(event, Upsert) else None
+        yield Entry(*place, record.timestamp()[1] * 1000, sent, rejection, state, changed)
+
+
+def state_at(past: Iterable[Entry], reached: Callable[[Entry], bool]) -> State | None:
+    """The state after the last event before `reached` says that it is too late."""
+    state = None
+    for entry in past:
+        if reached(entry):
+            break
+        state = entry.state
+    return state
+
+
+def changes(kind: Kind, before: State | None, after: State) -> dict[str, tuple[Any, Any]]:
+    """The fields in which two states of a record differ, by path, with before and after; None where there was nothing."""
+    found: dict[str, tuple[Any, Any]] = {}
+    fields = {"status": (before and before.status, after.status)}
+    detail = DETAIL_FIELD[kind]
+    fields[detail] = (before and _detail(before.detail), _detail(after.detail))
+    found |= {name: pair for name, pair in fields.items() if pair[0] != pair[1]}
+    old = before.attributes if before else {}
+    for name in {**old, **after.attributes}:
+        pair = (old.get(name), after.attributes.get(name))
+        if pair[0] != pair[1] or (name in old) != (name in after.attributes):
+            found[f"attributes.{name}"] = pair
+    return found
+
+
+def _detail(detail: str | int) -> str:
+    return format_rfc3339(detail) if isinstance(detail, int) else detail
