@@ -16,11 +16,17 @@ def test_states_at_positions_are_the_models(kafka: str, database: str, topic_pre
     chosen = random.Random(1)
     sent = [
         Upsert(
-            "org_1", f"P-{chosen.randrange(4)}", chosen.choice((None, "product")),
-            chosen.choice((None, "active", "deleted")), f'{{"k{chosen.randrange(3)}": {chosen.randrange(5)}}}', number, "0" * 32, number,
+            "org_1",
+            f"P-{chosen.randrange(4)}",
+            chosen.choice((None, "product")),
+            chosen.choice((None, "active", "deleted")),
+            f'{{"k{chosen.randrange(3)}": {chosen.randrange(5)}}}',
+            number,
+            "0" * 32,
+            number,
         )
         for number in range(400)
-    ]  # fmt: skip
+    ]
     append(settings, "items", sent)
     for item_id in ("P-0", "P-1", "P-2", "P-3", "unknown"):
         past = list(history(settings, "items", "org_1", item_id))
