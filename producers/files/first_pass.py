@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice, pairwise
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-import orjson
-
 from foldline.domain.records import Kind
+from foldline.domain.values import Unparsable, parse
 from producers.files import csv_rows, json_rows
 from producers.files.columns import TYPES, Column, ColumnType, Guess
 from producers.files.csv_header import header_of, required_fields
@@ -27,6 +26,8 @@ ERROR_COLUMN: Final = "error"
 OTHER_ERROR_COLUMN: Final = "foldline_error"
 SORTED_AT_ONCE: Final = 500_000
 PARTS, DIGEST_BITS = 8, 61
+# A file of 50 MB has fewer rows than these that can hold: repeated ids beyond them are not told of.
+MOST_DIGESTS: Final = 5_000_000
 
 _JSON_TYPES: Final[dict[type, ColumnType]] = {str: "text", int: "number", float: "number", bool: "boolean"}
 
@@ -101,10 +102,14 @@ def _csv(kind: Kind, blocks: Blocks, text: Text, types: Mapping[str, ColumnType]
     rows, digests = 0, array("q")
     for batch in csv_rows.batches(blocks, delimiter, width):
         rows += len(batch.rows)
-        whole = batch.rows if batch.plain else [row for row in batch.rows if type(row) is list and len(row) == width]
+        whole = batch.rows
+        if not batch.plain:
+            ids = [row[id_at] for row in whole if type(row) is list and id_at < len(row) != width]
+            _add_digests(digests, ids)
+            whole = [row for row in whole if type(row) is list and len(row) == width]
         cells = list(zip(*whole, strict=True))
         if cells:
-            digests.extend(map(hash, filter(None, cells[id_at])))
+            _add_digests(digests, cells[id_at])
             for guess, column in zip(guesses, cells, strict=True):
                 guess.add(column)
     columns = tuple(_column(kind, names, place, guess, types) for place, guess in enumerate(guesses))
@@ -132,8 +137,7 @@ def _json(kind: Kind, blocks: Blocks, text: Text) -> Survey:
     for batch in elements(blocks, file_format):
         rows += len(batch)
         records = [record for element in batch if type(record := _loaded(element)) is dict]
-        ids = [record[id_field] for record in records if id_field in record]
-        digests.extend([hash(one) for one in ids if type(one) is str])
+        _add_digests(digests, [one for record in records if type(one := record.get(id_field)) is str])
         filled.update({name: sum(name in record for record in records) for name in required})
         _see([sent for record in records if type(sent := record.get("attributes")) is dict], seen)
     columns = [Column(name, "text", "text", True, filled[name]) for name in required]
@@ -145,8 +149,8 @@ def _json(kind: Kind, blocks: Blocks, text: Text) -> Survey:
 
 def _loaded(element: Element) -> Any:
     try:
-        return None if element.code else orjson.loads(element.raw)
-    except orjson.JSONDecodeError:
+        return None if element.code else parse(element.raw)[0]
+    except Unparsable:
         return None
 
 
@@ -169,6 +173,11 @@ def _is_single(blocks: Blocks, text: Text) -> bool:
     data = b"".join(chunks(blocks)).strip()
     first = list(islice((line for line in data.split(b"\n") if not line.isspace()), FIRST_LINES))
     return len(first) > 1 and not any(map(json_rows.is_record, first))
+
+
+def _add_digests(digests: array[int], ids: Iterable[str]) -> None:
+    if len(digests) < MOST_DIGESTS:
+        digests.extend(map(hash, filter(None, ids)))
 
 
 def _repeated(digests: array[int]) -> array[int]:
