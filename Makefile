@@ -33,7 +33,7 @@ $(READY): pyproject.toml uv.lock
 demo: $(READY) ## start the whole stack, load the examples and show the result (ARGS=--once stops after that)
 	@$(BIN)/python examples/demo.py $(ARGS)
 
-test: $(READY) ## run the whole test suite, against real Kafka and PostgreSQL
+test: $(READY) ## run the whole test suite, against real Kafka, PostgreSQL and Chromium
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-fast: $(READY) ## run the tests that need no server

@@ -66,7 +66,8 @@ def _is_browser(process: psutil.Process) -> bool:
 
 @pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    started = Stack(tmp_path_factory.mktemp("browser") / "data")
+    # Who carries on for a killed gateway waits for so long first.
+    started = Stack(tmp_path_factory.mktemp("browser") / "data", FOLDLINE_DELIVERY_TIMEOUT_SECONDS="4")
     try:
         started.start()
         yield started
@@ -113,7 +114,7 @@ def visitor(arrive: Arrival) -> Person:
 
 
 @pytest.fixture
-def owner(visitor: Person) -> Person:
+def owner(visitor: Person, stack: Stack) -> Person:
     """The owner of a new organisation, signed in."""
-    visitor.sign_up()
+    visitor.arrive_signed_up(stack.url)
     return visitor

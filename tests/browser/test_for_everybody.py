@@ -13,7 +13,6 @@ from tests.browser.faults import faulty
 from tests.browser.imports import imported, live, upload
 from tests.browser.look import too_wide, violations
 from tests.browser.person import Arrival, Person
-from tests.e2e.outside import Stack
 
 pytestmark = pytest.mark.server
 
@@ -129,9 +128,7 @@ def looked_at(pages: Iterator[Page]) -> list[str]:
     return found
 
 
-def test_the_ways_in(arrive: Arrival) -> None:
-    owner = arrive()
-    owner.sign_up()
+def test_the_ways_in(owner: Person, arrive: Arrival) -> None:
     assert looked_at(entry_pages(arrive(), owner)) == []
 
 
@@ -158,15 +155,13 @@ def tab_to(person: Person, target: Locator) -> None:
     raise AssertionError(f"{target} is not reached by {MAX_TABS} tabs")
 
 
-def test_by_keyboard_alone_from_signing_in_to_live(arrive: Arrival, stack: Stack) -> None:
-    known = arrive()
-    known.sign_up()
+def test_by_keyboard_alone_from_signing_in_to_live(owner: Person, arrive: Arrival) -> None:
     person = arrive()
     keyboard = person.page.keyboard
     person.page.goto("/sign-in")
-    keyboard.type(known.email)
+    keyboard.type(owner.email)
     tab_to(person, person.field("Password"))
-    keyboard.type(known.password)
+    keyboard.type(owner.password)
     keyboard.press("Enter")
     main = person.page.get_by_role("navigation", name="Main")
     expect(main).to_be_visible()

@@ -18,20 +18,6 @@ pytestmark = pytest.mark.server
 CATALOGUE = Path(__file__).parents[2] / "examples/catalog.csv"
 
 
-def posted(person: Person, path: str, body: bytes = b"") -> int:
-    """The status of a request as the person's own pages would send it, whether or not they have a button for it."""
-    (cookie,) = person.page.context.cookies()
-    origin = person.page.evaluate("() => location.origin")
-    with client(origin) as http:
-        headers = {
-            "Cookie": f"{cookie['name']}={cookie['value']}",
-            "Origin": origin,
-            "Sec-Fetch-Site": "same-origin",
-            "Content-Type": "application/x-www-form-urlencoded",
-        }
-        return http.post(path, content=body, headers=headers).status_code
-
-
 def invited(owner: Person, guest: Person, role: str = "Member") -> None:
     """The owner makes an invitation, and the guest uses its link."""
     guest.email, guest.organisation = f"guest-{owner.email}", owner.organisation
@@ -47,7 +33,7 @@ def invited(owner: Person, guest: Person, role: str = "Member") -> None:
     expect(guest.page.get_by_text(guest.organisation).first).to_be_visible()
 
 
-def test_an_invitation_makes_a_member_who_reads_and_cannot_import(owner: Person, arrive: Arrival) -> None:
+def test_an_invitation_makes_a_member_who_reads_and_cannot_import(owner: Person, arrive: Arrival, stack: Stack) -> None:
     guest = arrive()
     invited(owner, guest)
     imported(owner, CATALOGUE, 4)
@@ -68,21 +54,24 @@ def test_an_invitation_makes_a_member_who_reads_and_cannot_import(owner: Person,
     expect(guest.link("Audit log")).to_have_count(0)
 
     import_id = import_page.rpartition("/")[2]
-    for path, body in (
-        ("/ingestion/upload?kind=items&name=x.csv", CATALOGUE.read_bytes()),
-        (f"/imports/{import_id}/submit", b"rows=all&mode=merge"),
-        (f"/imports/{import_id}/cancel", b""),
-        (f"/imports/{import_id}/types", b"type-3=text"),
-        ("/developers/keys", b"role=secret"),
-        ("/team/invitations", b"email=x%40example.com&role=OWNER"),
-    ):
-        assert posted(guest, path, body) == 403, path
+    assert guest.post(stack.url, "/ingestion/upload?kind=items&name=x.csv", CATALOGUE.read_bytes()) == 403
+    forms: dict[str, dict[str, str]] = {
+        f"/imports/{import_id}/submit": {"rows": "all", "mode": "merge"},
+        f"/imports/{import_id}/cancel": {},
+        f"/imports/{import_id}/types": {"type-3": "text"},
+        "/developers/keys": {"role": "secret"},
+        "/team/invitations": {"email": "x@example.com", "role": "OWNER"},
+    }
+    for path, fields in forms.items():
+        assert guest.post(stack.url, path, fields) == 403, path
     guest.watch.expected = {403}
     guest.page.goto("/audit")
     expect(guest.heading("Not with your role")).to_be_visible()
 
 
-def test_a_second_organisation_sees_nothing_of_the_first(owner: Person, arrive: Arrival, tmp_path: Path) -> None:
+def test_a_second_organisation_sees_nothing_of_the_first(
+    owner: Person, arrive: Arrival, stack: Stack, tmp_path: Path
+) -> None:
     file = tmp_path / "plans.csv"
     file.write_text("item_id,item_type,status,name\nPLAN-1,plan,active,Take over\n")
     imported(owner, file, 1)
@@ -95,21 +84,21 @@ def test_a_second_organisation_sees_nothing_of_the_first(owner: Person, arrive: 
     assert role
 
     other = arrive()
-    other.sign_up()
+    other.arrive_signed_up(stack.url)
     for path in ("/", "/ingestion", "/catalogue", "/users", "/developers", "/team", "/audit", "/start"):
         other.page.goto(path)
         expect(other.page.get_by_role("main")).not_to_contain_text(re.compile("PLAN-1|Take over|plans.csv"))
         expect(other.page.get_by_role("main")).not_to_contain_text(owner.email)
     other.watch.expected = {404}
-    import_path = import_page.removeprefix(other.page.evaluate("() => location.origin"))
+    import_path = import_page.removeprefix(stack.url)
     for path in (import_path, f"{import_path}/events", f"{import_path}/failed-rows", f"{import_path}/problems?code=required",
                  "/catalogue/PLAN-1", revoke, role):  # fmt: skip
         answer = other.page.goto(path)
         assert answer is not None
         assert answer.status == 404, path
     for path in (f"{import_path}/submit", f"{import_path}/cancel", f"{import_path}/types", revoke):
-        assert posted(other, path) == 404, path
-    assert posted(other, role, b"role=OWNER") in (403, 404)
+        assert other.post(stack.url, path) == 404, path
+    assert other.post(stack.url, role, {"role": "OWNER"}) in (403, 404)
     owner.page.goto("/developers")
     expect(owner.page.get_by_role("row", name=re.compile("Active", re.IGNORECASE))).to_have_count(1)
 
