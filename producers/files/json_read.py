@@ -23,11 +23,12 @@ from producers.validation import FieldError, Stamp, certain, judge, upsert_of
 # A batch that does not hold as a whole is looked at in so many parts, down to so few records at once.
 PARTS, TOGETHER = 8, 16
 
+# A longer integer is nothing that Python makes a number of.
+LITERAL_CHARACTERS: Final = 100
 LARGE: Final = f"the attributes have more than {ATTRIBUTES_MAX_BYTES:,} bytes as JSON"
 
 _ERROR: Final = f'"{ERROR_COLUMN}":'.encode()
 _SAID: Final = re.compile(rb'"error":\s*"(?:[^"\\]++|\\.)*+"\s*\}')
-_NO_JSON: Final = frozenset(("invalid_json", "row_too_large"))
 _PLACE: Final = re.compile(r"(?: at)? at line ([0-9]+) column ([0-9]+)$")
 _INDEX: Final = re.compile(r"\[([0-9]+)\]\.?")
 
@@ -150,8 +151,7 @@ def _mendable(bad: Bad) -> bytes:
     element: Element = bad.source
     error = orjson.dumps(f"line {bad.line}: " + "; ".join(problem.message for problem in bad.problems))
     raw = element.raw
-    # What is no JSON is kept in quotes. What orjson does not take may still be JSON: with numbers or a depth not kept here.
-    if is_record(raw) or (raw[:1] == b"{" and bad.problems[0].code not in _NO_JSON):
+    if is_record(raw):
         raw = _without_error(raw)
         comma = b"," if raw[1:-1].strip() else b""
         return raw.replace(b"\n", b" ").replace(b"\r", b" ")[:-1] + comma + _ERROR + error + b"}"
@@ -166,7 +166,7 @@ def _without_error(raw: bytes) -> bytes:
 
 def _values(raw: bytes, paths: Sequence[str]) -> list[str]:
     """What stands at each path of a record."""
-    record = json.loads(raw)
+    record = json.loads(raw, parse_int=_integer)
     literals: Any = None
     shown_ones = []
     for path in paths:
@@ -176,6 +176,10 @@ def _values(raw: bytes, paths: Sequence[str]) -> list[str]:
             value = _at(literals, path)
         shown_ones.append(shown(value if type(value) is str else json.dumps(value, ensure_ascii=False)))
     return shown_ones
+
+
+def _integer(literal: str) -> int | str:
+    return int(literal) if len(literal) <= LITERAL_CHARACTERS else literal
 
 
 def _at(value: Any, path: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from foldline.domain.records import ATTRIBUTES_MAX_DEPTH
-from foldline.domain.values import PARSEABLE_DEPTH
+from foldline.domain.values import PARSEABLE_DEPTH, Unparsable, parse
 from producers.files.problems import bad_file
 from producers.files.source import ROW_BYTES, Blocks, chunks
 
@@ -72,10 +72,10 @@ def array(blocks: Blocks) -> Iterator[list[Element]]:
 
 
 def is_record(raw: bytes) -> bool:
-    """Whether a text is a JSON object."""
+    """Whether a text is a JSON object, with whatever numbers."""
     try:
-        return type(orjson.loads(raw)) is dict
-    except orjson.JSONDecodeError:
+        return type(parse(raw)[0]) is dict
+    except Unparsable:
         return False
 
 
