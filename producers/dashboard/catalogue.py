@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 from foldline.domain.keys import id_fault
 from foldline.domain.records import ID_MAX_CHARACTERS, Kind
 from producers.dashboard.catalogue_view import attribute_rows, marked, shown_json
+from producers.dashboard.filters import count
 from producers.dashboard.pages import HEADERS, fragment, page, wants_fragment
 from producers.dashboard.people import Member, base_url, member
 from producers.gateway.envelope import Json
@@ -105,11 +106,21 @@ async def _listing(request: Request, kind: Kind) -> Response:
     if asked.looked and wants_fragment(request):
         return fragment(request, "catalogue_rows.html", "rows", who, **context)
     context |= await _around(request, reads, who, asked)
+    context |= {"said": "", "turned": False}
     if wants_fragment(request):
+        # Who turns a page goes on reading at its top; who types into the form stays there.
+        context |= {"said": _said(context), "turned": request.headers.get("hx-trigger") != "filters"}
         answer = fragment(request, "catalogue.html", "listing", who, **context)
         answer.headers["HX-Push-Url"] = asked.url(after=asked.after, before=asked.before, last=int(asked.last))
         return answer
     return page(request, "catalogue.html", who, **context)
+
+
+def _said(context: dict[str, Any]) -> str:
+    """What a screen reader says of a listing that has changed."""
+    shown = len(context["rows"]) + len(context["first_ids"])
+    more = context["following"] or context["reached"]
+    return f"{count(shown, context['one'])} shown, and more to come" if more else f"{count(shown, context['one'])} shown"
 
 
 async def _page(reads: Catalogue, who: Member, asked: Asked) -> dict[str, Any]:
@@ -164,6 +175,7 @@ async def _around(request: Request, reads: Catalogue, who: Member, asked: Asked)
     chosen = [asked.type] if asked.type and asked.type not in types else []
     return {
         "counts": counts,
+        "bare": counts.at is not None and not any(counts[:3]) and asked == Asked(asked.kind),
         "types": types,
         "max_types": MAX_TYPES,
         "type_choices": [("", "Any type"), *((name, name) for name in (*chosen, *types))],
