@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -69,6 +69,9 @@ class Log(Protocol):
     async def append(self, kind: Kind, events: Sequence[Upsert], traceparent: str) -> Appended:
         """Appends the events of one request, in their order, and returns when all are durable. Raises `NotAppended`."""
 
+    async def append_encoded(self, kind: Kind, key: bytes, value: bytes, headers: Sequence[Header]) -> Appended:
+        """Appends one event as it was encoded before, and returns when it is durable. Raises `NotAppended`."""
+
     async def check(self) -> None:
         """Raises `Unreachable` where the log cannot be reached or lacks its topics."""
 
@@ -122,21 +125,28 @@ class KafkaLog:
         prefix, common = events[0].org_id + ":", headers_of(kind, events[0], traceparent)
         event_id = events[0].request_id + "-%d"
         values = [encode(event) for event in events]
+        records = (
+            (prefix + event[1], value, [*common, ("ce_id", event_id % event[7]), ("ce_subject", event[1])])
+            for event, value in zip(events, values, strict=True)
+        )
+        return Appended(topic_id, await self._delivered(topic, records, values))
+
+    async def append_encoded(self, kind: Kind, key: bytes, value: bytes, headers: Sequence[Header]) -> Appended:
+        topic = self._names[kind]
+        topic_id = (await self._topic(topic)).topic_id
+        return Appended(topic_id, await self._delivered(topic, [(key, value, [*headers])], [value]))
+
+    async def _delivered(
+        self, topic: str, records: Iterable[tuple[str | bytes, bytes, list[Any]]], values: Sequence[bytes]
+    ) -> tuple[PartitionEnd, ...]:
+        """Hands the records with these values over as a whole, and waits for their reports: where they lie."""
         size = sum(map(len, values)) + OVERHEAD_BYTES * len(values)
         self._need_room(len(values), size)
         reports = _Reports(len(values), self._loop)
         produce, reported = self._producer.produce, reports.reported
         try:
-            for event, value in zip(events, values, strict=True):
-                entity_id = event[1]
-                produce(
-                    topic,
-                    value,
-                    prefix + entity_id,
-                    -1,
-                    reported,
-                    headers=[*common, ("ce_id", event_id % event[7]), ("ce_subject", entity_id)],
-                )
+            for key, value, headers in records:
+                produce(topic, value, key, -1, reported, headers=headers)
         except (BufferError, KafkaException) as error:
             raise NotAppended(f"Kafka's producer refused a record: {error}", may_appear=True) from error
         self._messages += len(values)
@@ -153,7 +163,7 @@ class KafkaLog:
             self._described = None
             self._on_failure(failure, len(values))
             raise NotAppended(f"Kafka did not acknowledge in time: {failure.str()}", may_appear=True)
-        return Appended(topic_id, reports.ends())
+        return reports.ends()
 
     async def check(self) -> None:
         try:
@@ -323,6 +333,14 @@ class MemoryAppender:
             own = [("ce_id", event.event_id.encode()), ("ce_subject", event.entity_id.encode())]
             self.headers[kind, partition, offset] = [*common, *own]
         return Appended(self._log.topic_id(kind), tuple(ends[partition] for partition in sorted(ends)))
+
+    async def append_encoded(self, kind: Kind, key: bytes, value: bytes, headers: Sequence[Header]) -> Appended:
+        if self.away:
+            raise NotAppended("the log is away", may_appear=False)
+        record = self._log.append_raw(kind, key, value)
+        partition, offset = record.partition(), record.offset()
+        self.headers[kind, partition, offset] = [*headers]
+        return Appended(self._log.topic_id(kind), (PartitionEnd(partition, 1, offset),))
 
     async def check(self) -> None:
         if self.away:

@@ -26,6 +26,7 @@ COMMANDS = {
     "generations": ("foldline.cli.generations:app", "List and drop generations of state."),
     "get": ("foldline.cli.get:get", "Show the state of one item or user."),
     "history": ("foldline.cli.history:history_", "Show every event of one item or user, and what it changed."),
+    "dead-letters": ("foldline.cli.dead_letters:app", "List, show and redrive what could not be folded."),
     "tail": ("foldline.cli.tail:tail", "Follow a state topic, decoded."),
     "db-url": ("foldline.cli.stack:db_url", "Print the URL of the running stack's database."),
     "kafka-url": ("foldline.cli.stack:kafka_url", "Print the address of the running stack's Kafka."),

@@ -74,9 +74,11 @@ WITH asked AS (
     SELECT partition, a.records FROM asked a JOIN foldline_control.positions p USING (partition) JOIN live USING (generation)
     WHERE p.topic = %(topic)s AND p.topic_id = %(topic_id)s AND p.applied > a.last_offset
 ), rejected AS (
-    SELECT d.partition, d.record_index, d.entity_id, d.field, d.code, d.message
+    -- Once each: a redrive may be rejected, too, while an import goes on.
+    SELECT DISTINCT ON (d.record_index) d.partition, d.record_index, d.entity_id, d.field, d.code, d.message
     FROM foldline_control.dead_letters d JOIN live USING (generation) JOIN asked a USING (partition)
     WHERE d.request_id = %(request_id)s AND d.org_id = %(org_id)s AND d.topic = %(topic)s AND d."offset" <= a.last_offset
+    ORDER BY d.record_index, d."offset"
 )
 SELECT
     (SELECT count(*) FROM done),

@@ -16,3 +16,19 @@ CREATE TABLE foldline_control.pending_publications (
     entity_id text COLLATE "C" NOT NULL,
     PRIMARY KEY (generation, topic, partition, org_id, entity_id)
 );
+
+-- Dead letters that were sent into the log again. The log has the event at or after log_end of its partition; where landed_offset
+-- is NULL it may or may not have it.
+CREATE TABLE foldline_control.redrives (
+    topic text COLLATE "C" NOT NULL,
+    partition integer NOT NULL,
+    "offset" bigint NOT NULL,  -- the dead letter's
+    attempt integer NOT NULL,
+    asked_by text NOT NULL,  -- an e-mail address, or `command line`
+    asked_at timestamptz NOT NULL DEFAULT now(),
+    to_partition integer NOT NULL,
+    log_end bigint NOT NULL,
+    landed_offset bigint,
+    PRIMARY KEY (topic, partition, "offset", attempt)
+);
+CREATE INDEX ON foldline_control.redrives (topic, to_partition, landed_offset);
