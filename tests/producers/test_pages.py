@@ -29,7 +29,8 @@ def test_health(anyone: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/sign-in", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs/assets/swagger-ui.css", "/registry/subjects"]
+    "path",
+    ["/sign-in", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs/assets/swagger-ui.css", "/registry/subjects"],
 )
 def test_head_answers_as_get_does_without_a_body(anyone: httpx.Client, path: str) -> None:
     got, head = anyone.get(path), anyone.head(path)
