@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice, pairwise
+from itertools import chain, islice
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from foldline.domain.records import Kind
@@ -24,7 +24,7 @@ FIRST_LINES: Final = 100
 ERROR_COLUMN: Final = "error"
 # Where a column of the file is called like it.
 OTHER_ERROR_COLUMN: Final = "foldline_error"
-SORTED_AT_ONCE: Final = 500_000
+AT_ONCE: Final = 500_000
 PARTS, DIGEST_BITS = 8, 61
 # A file of 50 MB has fewer rows than these that can hold: repeated ids beyond them are not told of.
 MOST_DIGESTS: Final = 5_000_000
@@ -181,14 +181,18 @@ def _add_digests(digests: array[int], ids: Iterable[str]) -> None:
 
 
 def _repeated(digests: array[int]) -> array[int]:
-    """The digests that occur more than once, in order; by their first bits where a list of all would take much memory."""
-    if len(digests) <= SORTED_AT_ONCE:
-        return array("q", _twice(sorted(digests)))
+    """The digests that occur more than once, in order; by their first bits where a set of all would take much memory."""
+    if len(digests) <= AT_ONCE:
+        return array("q", _twice(digests))
     found = array("q")
     for part in range(-PARTS // 2, PARTS // 2):
-        found.extend(_twice(sorted([digest for digest in digests if digest >> DIGEST_BITS == part])))
+        found.extend(_twice(digest for digest in digests if digest >> DIGEST_BITS == part))
     return found
 
 
-def _twice(ordered: list[int]) -> list[int]:
-    return sorted({one for one, other in pairwise(ordered) if one == other})
+def _twice(digests: Iterable[int]) -> list[int]:
+    once: set[int] = set()
+    twice: set[int] = set()
+    for digest in digests:
+        (twice if digest in once else once).add(digest)
+    return sorted(twice)

@@ -182,7 +182,7 @@ def _need_no_magic(head: bytes) -> None:
 def _need_text(head: bytes) -> None:
     if head.count(b"\0") * 4 > len(head) and any(head[::2]) != any(head[1::2]):
         raise bad_file("invalid_encoding", "The file looks like UTF-16: save it as UTF-8")
-    if (len(head) - len(head.translate(None, _CONTROLS))) * 20 > len(head):
+    if (len(head) - len(head.translate(None, _CONTROLS))) * 10 > len(head):
         raise bad_file("binary_file", "The file is not text: send CSV or JSON")
 
 

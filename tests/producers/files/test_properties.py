@@ -58,7 +58,7 @@ CELLS = st.one_of(
         ["", "0", "-0", "-0.0", "1e5", "1.0", "1e18", "123456789012345", "1e-60", "1e60", "1e61", "02139", "true"]
     ),
     st.sampled_from(["false", "TRUE", "null", "[]", '{"a": 1e16}', "[1e400]", '"\\u0000"', "{", "a\nb", '"', "=1", "\x00"]),
-    st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=5),
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=5),
     st.floats(allow_nan=False, allow_infinity=False, width=32).map(str),
     laws.objects.map(lambda one: one.text),
 )
@@ -113,7 +113,7 @@ def record(draw: st.DrawFn, kind: Kind) -> tuple[str, Any]:
 
 @given(st.data(), st.sampled_from(["items", "users"]), st.booleans(), SIZES)
 def test_what_holds_of_a_json_file_the_fold_accepts(data: st.DataObject, kind: Kind, lines: bool, size: int) -> None:
-    sent = data.draw(st.lists(record(kind), min_size=1, max_size=4))
+    sent = data.draw(st.lists(record(kind).filter(lambda one: lines or one[0].count("[") < 600), min_size=1, max_size=4))
     texts = [text for text, _ in sent]
     found = read(("\n".join(texts) if lines else f"[{','.join(texts)}]").encode(), kind, size=size)
     if lines or not any(kept == "invalid_json" for _, kept in sent):
