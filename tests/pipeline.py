@@ -46,17 +46,20 @@ def append(settings: Settings, kind: Kind, events: Iterable[Upsert]) -> None:
     append_raw(settings, kind, ((message_key(event.org_id, event.entity_id), codec.encode(event)) for event in events))
 
 
-def append_raw(settings: Settings, kind: Kind, records: Iterable[tuple[bytes | None, bytes | None]]) -> None:
+def append_raw(
+    settings: Settings, kind: Kind, records: Iterable[tuple[bytes | None, bytes | None]], partition: int = -1
+) -> None:
     producer = Producer(
         {
             "bootstrap.servers": settings.kafka_bootstrap,
             "partitioner": "murmur2_random",
             "enable.idempotence": True,
             "linger.ms": 5,
+            "message.max.bytes": settings.message_max_bytes,
         }
     )
     for key, value in records:
-        producer.produce(settings.topic_prefix + UPSERTS_TOPIC[kind], value, key)
+        producer.produce(settings.topic_prefix + UPSERTS_TOPIC[kind], value, key, partition)
         producer.poll(0)
     assert producer.flush(30) == 0
 

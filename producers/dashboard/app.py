@@ -11,7 +11,19 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from foldline.domain.errors import Unreachable
-from producers.dashboard import account, audit, catalogue, developers, entry, ingestion, overview, start, static, team
+from producers.dashboard import (
+    account,
+    audit,
+    catalogue,
+    developers,
+    entry,
+    ingestion,
+    letters,
+    overview,
+    start,
+    static,
+    team,
+)
 from producers.dashboard.origin import guarded
 from producers.dashboard.pages import page, wants_fragment
 from producers.dashboard.people import Member, Refused, SignIn, sign_in_first, visitor
@@ -26,6 +38,7 @@ ROUTES: Final[list[BaseRoute]] = guarded(
         *start.ROUTES,
         *ingestion.ROUTES,
         *overview.ROUTES,
+        *letters.ROUTES,
         *catalogue.ROUTES,
         *static.ROUTES,
     ]

@@ -59,6 +59,12 @@ def _role(role: str) -> str:
     return str(role).capitalize()
 
 
+def _redriven(subject: str, detail: Mapping[str, Any]) -> str:
+    codes = detail["codes"]
+    why = f" ({', '.join(sorted(codes))})" if isinstance(codes, Mapping) else ""
+    return f"redrove {'the dead letter ' if detail['letters'] == 1 else ''}{subject}{why}"
+
+
 _SENTENCES: Final[dict[str, Sentence]] = {
     "organisation.created": lambda subject, _: f"created the organisation {subject}",
     "organisation.suspended": lambda *_: "suspended the organisation",
@@ -83,6 +89,7 @@ _SENTENCES: Final[dict[str, Sentence]] = {
     "key.created": lambda subject, detail: f"created the {detail['role']} key {subject}",
     "key.rotated": _replaced,
     "key.revoked": lambda subject, detail: f"revoked the {detail['role']} key {subject}",
+    "letters.redriven": _redriven,
     "import.uploaded": lambda subject, detail: f"uploaded {detail['file']} with {detail['kind']}: {subject}",
     "import.retyped": lambda subject, _: f"changed the types of columns of {subject}",
     "import.submitted": _submitted,

@@ -1,6 +1,6 @@
 -- name: letters
--- Dead letters of the live generation with the newest redrive of each, and the letter that each is a redrive of; {filters} are some
--- of those below.
+-- Dead letters of the live generation with the newest redrive of each, and the letter that each is a redrive of. The filters are
+-- some of those below.
 SELECT d.topic, d.partition, d."offset", d.org_id, d.entity_id, d.request_id, d.record_index, d.code, d.field, d.message,
     (extract(epoch FROM d.logged_at) * 1000000)::bigint, coalesce(octet_length(d.value), 0),
     r.attempt, r.asked_by, (extract(epoch FROM r.asked_at) * 1000000)::bigint, r.to_partition, r.log_end, r.landed_offset,
