@@ -12,6 +12,7 @@ from operator import itemgetter
 from typing import Any, Protocol
 
 import fastavro
+from fastavro.read import SchemaResolutionError
 
 import schemas
 from foldline.adapters.avro import state_encoder, upsert_decoder, upsert_encoder
@@ -95,9 +96,7 @@ class UpsertCodec:
                 return Rejection("undecodable", "record_index", "record_index is not an Avro int: it has more than 32 bits")
             return Upsert._make(self._fields(record))
         except Exception as error:  # whatever bytes of a stranger do to the reader, it is this record's fault
-            return Rejection(
-                "undecodable", "", f"the value is not Avro of its schema: {type(error).__name__}: {error}"[:500]
-            )
+            return Rejection("undecodable", "", f"the value is not Avro of its schema: {_in_words(error)}"[:500])
 
 
 class StateCodec:
@@ -122,6 +121,19 @@ def decoder(registry: Registry) -> Callable[[bytes], dict[str, Any]]:
         return record
 
     return decode
+
+
+def _in_words(error: Exception) -> str:
+    """What the reader stumbled over, for a person."""
+    if isinstance(error, EOFError) or (isinstance(error, IndexError) and str(error).startswith("string")):
+        return "it ends in the middle of a field"
+    if isinstance(error, IndexError):
+        return "a union in it names a member that there is not"
+    if isinstance(error, UnicodeDecodeError):
+        return "a text in it is not UTF-8"
+    if isinstance(error, SchemaResolutionError):
+        return "it was written for another topic, or another record"
+    return f"{type(error).__name__}: {error}"
 
 
 def _prefix(schema_id: int) -> bytes:
