@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from typing import Final
 
 from producers.files.csv_rows import Line
 from producers.files.first_pass import ERROR_COLUMN, OTHER_ERROR_COLUMN, Survey
@@ -22,6 +21,9 @@ class FailedRows:
 
     def __init__(self, survey: Survey) -> None:
         self._delimiter = survey.delimiter
+        self._text = io.StringIO()
+        self._writer = csv.writer(self._text, delimiter=survey.delimiter, lineterminator="\n")
+        self._quoting = csv.writer(self._text, delimiter=survey.delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
         self._had_errors = survey.has_errors
         self._width = len(survey.columns)
         self._names = survey.names[:-1] if survey.has_errors else survey.names
@@ -65,7 +67,9 @@ class FailedRows:
 
     def _row(self, cells: Sequence[str]) -> bytes:
         # The writer does not see that a carriage return needs quotes.
-        quoting: Final = csv.QUOTE_ALL if any("\r" in cell for cell in cells) else csv.QUOTE_MINIMAL
-        text = io.StringIO()
-        csv.writer(text, delimiter=self._delimiter, lineterminator="\n", quoting=quoting).writerow(cells)
-        return text.getvalue().encode()
+        writer = self._quoting if "\r" in "".join(cells) else self._writer
+        writer.writerow(cells)
+        row = self._text.getvalue()
+        self._text.seek(0)
+        self._text.truncate()
+        return row.encode()

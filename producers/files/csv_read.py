@@ -33,6 +33,7 @@ class CsvReader:
     def __init__(self, kind: Kind, survey: Survey, stamp: Stamp) -> None:
         self._kind, self._survey, self._stamp = kind, survey, stamp
         self._names, self._failed = survey.names, FailedRows(survey)
+        self._places = {name: at for at, name in enumerate(self._names)}
         self._fields = required_fields(kind)
         self._at = [self._names.index(name) for name in self._fields]
         self._others = [(at, column) for at, column in enumerate(survey.columns) if column.name not in FIELDS[kind]]
@@ -139,8 +140,10 @@ class CsvReader:
 
     def _cell(self, row: _Cells, path: str) -> str:
         """The cell that a path leads to or into."""
-        name = next((name for name in self._names if path == name or path.startswith((f"{name}.", f"{name}["))), None)
-        return "" if name is None else row[self._names.index(name)]
+        at = self._places.get(path)
+        if at is None:
+            at = next((at for name, at in self._places.items() if path.startswith((f"{name}.", f"{name}["))), None)
+        return "" if at is None else row[at]
 
 
 def _check_ids(name: str, cells: _Cells, faulty: Faults) -> None:

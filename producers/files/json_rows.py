@@ -97,13 +97,18 @@ def _own(raw: bytes) -> bytes:
 
 
 # An element that nests up to three deep, in one go. Nothing here goes back over what it has matched.
-_STRING: Final = rb'"(?:[^"\\]++|\\.)*+"'
-_PLAIN: Final = rb'[^"\[\]{}]++|' + _STRING
-_NEST_1: Final = rb"\{(?:%b)*+\}|\[(?:%b)*+\]" % (_PLAIN, _PLAIN)
-_NEST_2: Final = rb"\{(?:%b|%b)*+\}|\[(?:%b|%b)*+\]" % (_PLAIN, _NEST_1, _PLAIN, _NEST_1)
-_NEST_3: Final = rb"\{(?:%b|%b)*+\}|\[(?:%b|%b)*+\]" % (_PLAIN, _NEST_2, _PLAIN, _NEST_2)
-_ELEMENT: Final = rb'(%b|%b|[^ \t\r\n,\[\]{}"]++(?=[ \t\r\n,\]]))' % (_NEST_3, _STRING)
-_BRACKET: Final = re.compile(rb'(?:[^"\[\]{}]++|%b)*+([\[\]{}])' % _STRING, re.DOTALL)
+_STRING: Final = rb'"[^"\\]*+"|"(?:[^"\\]++|\\.)*+"'
+_OTHER: Final = rb'[^"\[\]{}]*+'
+
+
+def _nest(within: bytes) -> bytes:
+    """A pattern of an object or an array in which there may be strings and what is `within`."""
+    inside = rb"%b(?:(?:%b%b)%b)*+" % (_OTHER, _STRING, within, _OTHER)
+    return rb"\{%b\}|\[%b\]" % (inside, inside)
+
+
+_ELEMENT: Final = rb'(%b|%b|[^ \t\r\n,\[\]{}"]++(?=[ \t\r\n,\]]))' % (_nest(b"|" + _nest(b"|" + _nest(b""))), _STRING)
+_BRACKET: Final = re.compile(rb"%b(?:(?:%b)%b)*+([\[\]{}])" % (_OTHER, _STRING, _OTHER), re.DOTALL)
 _BLANK: Final = re.compile(rb"[ \t\r\n]*+")
 _SCALAR: Final = re.compile(rb'[^ \t\r\n,\[\]{}"]*+')
 _CLOSES: Final = {ord("]"): ord("["), ord("}"): ord("{")}

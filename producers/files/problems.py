@@ -47,6 +47,8 @@ def bad_file(code: str, message: str, line: int = 1, column: str = "", value: st
 
 def shown(value: str) -> str:
     """A value as a problem shows it."""
+    if len(value) <= VALUE_CHARACTERS and value.isprintable():
+        return value
     return printable(value if len(value) <= VALUE_CHARACTERS else value[: VALUE_CHARACTERS - 1] + "…")
 
 
