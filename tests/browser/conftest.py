@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Playwright, sync_playwright
+from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 
 from tests.browser.person import Arrival, Person
 from tests.browser.watch import watched
@@ -21,6 +21,8 @@ NO_CHROMIUM = (
     f"There is no Chromium at {CHROMIUM}, and these tests need one. Install it (on Debian: apt-get install chromium), "
     "or set CHROMIUM to the path of a Chromium or Chrome."
 )
+PATIENCE_MS = 15_000
+GONE_SECONDS = 30
 _failed = pytest.StashKey[bool]()
 
 
@@ -37,13 +39,14 @@ def browser() -> Iterator[Browser]:
     """A Chromium. It, and all that it has started, is gone at the end."""
     if shutil.which(CHROMIUM) is None:
         pytest.fail(NO_CHROMIUM, pytrace=False)
+    expect.set_options(timeout=PATIENCE_MS)
     before = _descendants()
     with sync_playwright() as playwright:
         chromium = launched(playwright)
         yield chromium
         started = _descendants() - before
         chromium.close()
-    _, left = psutil.wait_procs([process for process in started if _is_browser(process)], timeout=10)
+    _, left = psutil.wait_procs([process for process in started if _is_browser(process)], timeout=GONE_SECONDS)
     assert left == []
 
 
@@ -81,27 +84,23 @@ def arrive(request: pytest.FixtureRequest, browser: Browser, stack: Stack, tmp_p
     with ExitStack() as contexts:
         arrived: list[Person] = []
 
-        def come(
-            width: int = 1280, height: int = 900, scheme: str = "light", script: bool = True, user_agent: str | None = None
-        ) -> Person:
+        def come(width: int = 1280, height: int = 900, script: bool = True) -> Person:
             context = browser.new_context(
                 base_url=stack.url,
                 viewport={"width": width, "height": height},
-                color_scheme="dark" if scheme == "dark" else "light",
                 reduced_motion="reduce",
                 java_script_enabled=script,
-                user_agent=user_agent,
                 permissions=["clipboard-read", "clipboard-write"],
             )
             contexts.callback(context.close)
-            context.set_default_timeout(15_000)
+            context.set_default_timeout(PATIENCE_MS)
             person = Person(context.new_page(), watched(context, stack.url))
             arrived.append(person)
             return person
 
         yield come
-        if request.node.stash.get(_failed, False):
-            for number, person in enumerate(arrived):
+        for number, person in enumerate(arrived):
+            if person.watch.complaints or request.node.stash.get(_failed, False):
                 person.keep(tmp_path, number)
     complaints = [complaint for person in arrived for complaint in person.watch.complaints]
     assert complaints == []

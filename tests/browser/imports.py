@@ -12,7 +12,7 @@ from tests.browser.person import Person
 
 IMPORT_PAGE = re.compile(r"/imports/imp_[0-9a-f]{32}$")
 DECIDED = re.compile(r"can be imported|wrong$|cannot be")
-SOON = 20_000
+SOON = 30_000
 LATER = 90_000
 
 

@@ -23,10 +23,9 @@ class Person:
     organisation: str = ""
     password: str = PASSWORD
 
-    def sign_up(self, organisation: str | None = None, email: str | None = None) -> None:
+    def sign_up(self) -> None:
         """Makes an account with an organisation of its own, through the page."""
-        self.organisation = organisation or f"Shop {secrets.token_hex(3)}"
-        self.email = email or f"{secrets.token_hex(4)}@example.com"
+        self._become_somebody()
         self.page.goto("/sign-up")
         self.field("Organisation").fill(self.organisation)
         self.field("E-mail address").fill(self.email)
@@ -36,7 +35,7 @@ class Person:
 
     def arrive_signed_up(self, url: str) -> None:
         """As `sign_up`, without looking at the pages."""
-        self.organisation, self.email = f"Shop {secrets.token_hex(3)}", f"{secrets.token_hex(4)}@example.com"
+        self._become_somebody()
         fields = {"organisation": self.organisation, "email": self.email, "password": self.password}
         assert self.post(url, "/sign-up", fields) == 303
 
@@ -99,12 +98,15 @@ class Person:
         session.detach()
 
     def keep(self, directory: Path, number: int) -> None:
-        """Keeps what the person saw when the test failed."""
+        """Keeps what the person saw in the end."""
         for shown, page in enumerate(self.page.context.pages):
             name = directory / f"person-{number}-page-{shown}"
             page.screenshot(path=name.with_suffix(".png"), full_page=True)
             name.with_suffix(".html").write_text(page.content())
             name.with_suffix(".txt").write_text("\n".join([page.url, *self.watch.complaints]))
+
+    def _become_somebody(self) -> None:
+        self.organisation, self.email = f"Shop {secrets.token_hex(3)}", f"{secrets.token_hex(4)}@example.com"
 
 
 Arrival = Callable[..., Person]
