@@ -23,7 +23,8 @@ class Settings(BaseSettings):
     # Where the servers are
     kafka_bootstrap: str = "127.0.0.1:9092"
     database_url: str = "postgresql://postgres@127.0.0.1:5432/postgres"
-    schema_registry_url: str | None = None
+    schema_registry_url: Annotated[str | None, Field(pattern=r"^https?://[^/?#]+[^?#]*$")] = None
+    schema_registry_timeout_seconds: PositiveSeconds = 5.0
     topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
 
     # Topics, as `foldline init` makes them

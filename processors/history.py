@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from foldline.adapters.codec import UPSERTS_TOPIC, BundledRegistry, UpsertCodec
+from foldline.adapters.codec import UPSERTS_TOPIC, Registry, UpsertCodec
 from foldline.adapters.consumer import KafkaLogReader, Record, watermarks
+from foldline.adapters.registry import registry_of
 from foldline.domain.fold import FOLD, key_fault
 from foldline.domain.keys import message_key, partition_of
 from foldline.domain.records import DETAIL_FIELD, Kind, Rejection, State, Upsert
@@ -55,12 +56,12 @@ def history(
                 yield record
         on_progress(end - begin, end - begin)
 
-    return entries(kind, settings.partitions, records())
+    return entries(kind, registry_of(settings), settings.partitions, records())
 
 
-def entries(kind: Kind, partitions: int, records: Iterable[Record]) -> Iterator[Entry]:
+def entries(kind: Kind, registry: Registry, partitions: int, records: Iterable[Record]) -> Iterator[Entry]:
     """What the events of one key, from the first on, come to one after the other."""
-    decode, fold = UpsertCodec(kind, BundledRegistry()).decode, FOLD[kind]
+    decode, fold = UpsertCodec(kind, registry).decode, FOLD[kind]
     state: State | None = None
     for record in records:
         place = record.partition(), record.offset()

@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -13,6 +14,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from hypothesis import settings
 
+from tests.registry import registry
 from tests.stack import Servers, servers
 
 # How properties are tried; with CI in the environment always on the same examples.
@@ -48,6 +50,14 @@ def kafka(_servers: Servers) -> str:
 def postgres(_servers: Servers) -> str:
     """The URL of the session's PostgreSQL, as a superuser."""
     return _servers.postgres()
+
+
+@pytest.fixture(scope="session")
+def schema_registry(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of the session's schema registry, as Confluent's clients take it."""
+    root: Path = tmp_path_factory.mktemp("registry")
+    with registry(kafka, root) as url:
+        yield url
 
 
 @pytest.fixture

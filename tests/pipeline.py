@@ -11,9 +11,10 @@ import orjson
 import psycopg
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
 
-from foldline.adapters.codec import STATE_TOPIC, UPSERTS_TOPIC, BundledRegistry, UpsertCodec, decoder
+from foldline.adapters.codec import STATE_TOPIC, UPSERTS_TOPIC, UpsertCodec, decoder
 from foldline.adapters.consumer import arrived, reader_config, watermarks
 from foldline.adapters.postgres import connect
+from foldline.adapters.registry import ensure_schemas, registry_of
 from foldline.adapters.topics import ensure_topics
 from foldline.cli.process import ports
 from foldline.domain.fold import FOLD
@@ -33,6 +34,7 @@ def prepared(kafka: str, database: str, topic_prefix: str, **others: Any) -> Set
     """Settings of one test, after what `foldline init` does."""
     values: dict[str, Any] = {"partitions": 3, "session_timeout_seconds": 6, "retry_seconds": 0.2} | others
     settings = Settings(kafka_bootstrap=kafka, database_url=database, topic_prefix=topic_prefix, **values)
+    ensure_schemas(settings)
     ensure_topics(settings)
     with connect(settings.database_url, "test") as connection:
         migrate(connection)
@@ -42,7 +44,7 @@ def prepared(kafka: str, database: str, topic_prefix: str, **others: Any) -> Set
 
 def append(settings: Settings, kind: Kind, events: Iterable[Upsert]) -> None:
     """Writes events to the log, where a Java producer would put them."""
-    codec = UpsertCodec(kind, BundledRegistry())
+    codec = UpsertCodec(kind, registry_of(settings))
     append_raw(settings, kind, ((message_key(event.org_id, event.entity_id), codec.encode(event)) for event in events))
 
 
@@ -119,7 +121,7 @@ def table(settings: Settings) -> dict[Entity, dict[str, Any]]:
 def topic_states(settings: Settings) -> dict[Entity, dict[str, Any]]:
     """The last value of every key on the state topics, read by a plain consumer."""
     found: dict[Entity, dict[str, Any]] = {}
-    decode = decoder(BundledRegistry())
+    decode = decoder(registry_of(settings))
     kinds = {settings.topic_prefix + STATE_TOPIC[kind]: kind for kind in KINDS}
     consumer = Consumer(reader_config(settings))
     unread = {(topic, partition) for topic in kinds for partition in range(settings.partitions)}

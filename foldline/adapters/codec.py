@@ -81,9 +81,13 @@ class UpsertCodec:
                     "the value does not begin as Confluent's wire format does: a zero byte and a schema id",
                 )
             try:
-                writer = _parsed(self._registry.schema_of(int.from_bytes(prefix[1:], "big")))
+                definition = self._registry.schema_of(int.from_bytes(prefix[1:], "big"))
             except SchemaUnknown as unknown:
                 return Rejection("unknown_schema", "", str(unknown))
+            try:
+                writer = _parsed(definition)
+            except Exception as error:  # strangers register schemas too
+                return Rejection("unknown_schema", "", f"its schema is not one of Avro: {error}"[:500])
             # Where the writer's schema is ours there is nothing to resolve, which is faster.
             schema_pair = self._schema_pairs[prefix] = (writer, None if writer == self._schema else self._schema)
         buffer = BytesIO(value)
@@ -147,9 +151,9 @@ def _parsed(definition: dict[str, Any]) -> Any:
 def without_logical_types(schema: Any) -> Any:
     """The schema with its logical types as the types under them, so that times are read and written as integers."""
     if isinstance(schema, dict):
-        if "logicalType" in schema:
+        if "logicalType" in schema and schema["type"] != "fixed":
             return schema["type"]
-        return {key: without_logical_types(member) for key, member in schema.items()}
+        return {key: without_logical_types(member) for key, member in schema.items() if key != "logicalType"}
     if isinstance(schema, list):
         return [without_logical_types(member) for member in schema]
     return schema

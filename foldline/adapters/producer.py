@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from foldline.adapters.codec import UPSERTS_TOPIC, BundledRegistry, Registry, UpsertCodec
 from foldline.adapters.memory import MemoryLog
 from foldline.adapters.topics import TopicState, admin_client, describe_topics, lacks_topic
-from foldline.domain.errors import Unreachable
+from foldline.domain.errors import FoldlineError, Unreachable
 from foldline.domain.keys import message_key
 from foldline.domain.records import KINDS, Kind, Upsert
 from foldline.domain.times import format_rfc3339
@@ -35,6 +35,7 @@ EVENT_TYPE: dict[Kind, bytes] = {"items": b"foldline.item.upserted.v1", "users":
 EVENT_SOURCE = b"/foldline/gateway"
 
 Header = tuple[str, bytes]
+Encoders = dict[Kind, Callable[[Upsert], bytes]]
 
 
 class PartitionEnd(NamedTuple):
@@ -73,7 +74,7 @@ class Log(Protocol):
         """Appends one event as it was encoded before, and returns when it is durable. Raises `NotAppended`."""
 
     async def check(self) -> None:
-        """Raises `Unreachable` where the log cannot be reached or lacks its topics."""
+        """Raises `Unreachable` where the log, or the registry of its schemas, cannot be reached or lacks its topics."""
 
     def queued(self) -> int:
         """How many records wait for their acknowledgement."""
@@ -103,7 +104,9 @@ class KafkaLog:
         """`on_failure` is told of every request that was not delivered: one of its errors, and how many records."""
         self._settings = settings
         self._on_failure = on_failure
-        self._encode = {kind: UpsertCodec(kind, registry).encode for kind in KINDS}
+        self._registry = registry
+        self._encoders: Encoders | None = None
+        self._preparing: asyncio.Task[Encoders] | None = None
         self._names = {kind: settings.topic_prefix + topic for kind, topic in UPSERTS_TOPIC.items()}
         self._described: dict[str, TopicState] | None = None
         self._describing: asyncio.Task[dict[str, TopicState]] | None = None
@@ -120,7 +123,7 @@ class KafkaLog:
         self._poll()
 
     async def append(self, kind: Kind, events: Sequence[Upsert], traceparent: str) -> Appended:
-        topic, encode = self._names[kind], self._encode[kind]
+        topic, encode = self._names[kind], (await self._ready_encoders())[kind]
         topic_id = (await self._topic(topic)).topic_id
         prefix, common = events[0].org_id + ":", headers_of(kind, events[0], traceparent)
         event_id = events[0].request_id + "-%d"
@@ -166,6 +169,7 @@ class KafkaLog:
         return reports.ends()
 
     async def check(self) -> None:
+        await self._ready_encoders()
         try:
             present = (await asyncio.to_thread(self._producer.list_topics, timeout=PROBE_SECONDS)).topics
         except KafkaException as error:
@@ -193,6 +197,21 @@ class KafkaLog:
             or self._bytes + size > settings.producer_queue_kilobytes * 1024
         ):
             raise NotAppended("the gateway's queue to Kafka is full; nothing of this request was queued", may_appear=False)
+
+    async def _ready_encoders(self) -> Encoders:
+        """The encoders of all kinds, for which the registry is asked once."""
+        if self._encoders is not None:
+            return self._encoders
+        if self._preparing is None or self._preparing.done():
+            self._preparing = asyncio.create_task(asyncio.to_thread(_encoders_by, self._registry))
+        try:
+            timeout = self._settings.delivery_timeout_seconds
+            self._encoders = await asyncio.wait_for(asyncio.shield(self._preparing), timeout)
+        except TimeoutError as error:
+            raise NotAppended("the schema registry does not answer", may_appear=False) from error
+        except FoldlineError as error:
+            raise NotAppended(str(error), may_appear=False) from error
+        return self._encoders
 
     async def _topic(self, name: str) -> TopicState:
         if self._described is not None:
@@ -262,6 +281,10 @@ class KafkaLog:
                 "log_level": 0,
             }
         )
+
+
+def _encoders_by(registry: Registry) -> Encoders:
+    return {kind: UpsertCodec(kind, registry).encode for kind in KINDS}
 
 
 class _Reports:

@@ -37,7 +37,7 @@ def settings_for(data_dir: Path | None) -> Settings:
 
     if stack := running_stack(data_directory(data_dir)):
         values: dict[str, Any] = {name.removeprefix("FOLDLINE_").lower(): value for name, value in stack.environment.items()}
-        return Settings(**values)
+        return Settings(**{"schema_registry_url": None} | values)
     if data_dir:
         raise no_stack(data_dir)
     return Settings()
@@ -51,13 +51,6 @@ def base_url(data_dir: Path | None, settings: Settings) -> str:
         return stack.url
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(settings.gateway_host, settings.gateway_host)
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.gateway_port}"
-
-
-def servable(settings: Settings) -> Settings:
-    """The settings, where this version does all that they ask for. Raises `Unreachable`."""
-    if settings.schema_registry_url:
-        raise Unreachable("FOLDLINE_SCHEMA_REGISTRY_URL is set, but schema registries come with a later version: unset it")
-    return settings
 
 
 def stack_for(data_dir: Path | None) -> Stack | None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from foldline.cli.context import DataDir, servable, settings_for
+from foldline.cli.context import DataDir, settings_for
 from foldline.cli.services import assert_initialised
 from foldline.logs import log_to_stderr
 from producers.gateway.server import serve
@@ -20,7 +20,7 @@ def gateway(
     data_dir: DataDir = None,
 ) -> None:
     """Run the HTTP gateway alone until SIGTERM, which drains it."""
-    settings = servable(settings_for(data_dir))
+    settings = settings_for(data_dir)
     given = {"gateway_host": host, "gateway_port": port}
     settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
     assert_initialised(settings)

@@ -14,9 +14,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from foldline.adapters.codec import BundledRegistry
 from foldline.adapters.postgres import Connection
 from foldline.adapters.producer import KafkaLog
+from foldline.adapters.registry import registry_of
 from foldline.cli.context import NEGATIVE, DataDir, Json, settings_for
 from foldline.cli.orgs import connected
 from foldline.settings import Settings
@@ -114,7 +114,7 @@ async def _import(
     wait: bool,
 ) -> Job:
     task = bar.add_task("queueing", total=findings.rows)
-    log = KafkaLog(settings, BundledRegistry(), lambda *_: None)
+    log = KafkaLog(settings, registry_of(settings), lambda *_: None)
     await log.open()
     try:
         job = await shell.import_file(

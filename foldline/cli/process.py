@@ -15,9 +15,9 @@ from typing import Annotated
 
 import typer
 
-from foldline.adapters.codec import BundledRegistry
 from foldline.adapters.consumer import KafkaLogReader
-from foldline.cli.context import DataDir, servable, settings_for
+from foldline.adapters.registry import registry_of
+from foldline.cli.context import DataDir, settings_for
 from foldline.cli.services import assert_initialised
 from foldline.domain.errors import Unreachable
 from foldline.logs import log_to_stderr
@@ -48,7 +48,7 @@ def process(
     """Fold the log into state until SIGTERM, then finish what was begun."""
     if runner is Runner.faust:
         raise Unreachable("the faust runner comes with a later version: use --runner native")
-    settings = servable(settings_for(data_dir))
+    settings = settings_for(data_dir)
     assert_initialised(settings)
     log_to_stderr()
     tune_interpreter()
@@ -69,7 +69,7 @@ def tune_interpreter() -> None:
 
 def ports(settings: Settings) -> Ports:
     """What a worker reads and writes, on Kafka and PostgreSQL."""
-    registry = BundledRegistry()
+    registry = registry_of(settings)
     return Ports(
         store=lambda name: PostgresStateStore(settings, name),
         topics=lambda: KafkaStateTopics(settings, registry),

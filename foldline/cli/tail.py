@@ -13,8 +13,9 @@ from typing import Annotated, Any
 import typer
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
-from foldline.adapters.codec import STATE_TOPIC, BundledRegistry, decoder
+from foldline.adapters.codec import STATE_TOPIC, decoder
 from foldline.adapters.consumer import CHUNK_RECORDS, arrived, partition_watermarks, reader_config
+from foldline.adapters.registry import registry_of
 from foldline.adapters.topics import unreachable
 from foldline.cli.context import DataDir, Json, settings_for
 from foldline.cli.status import partitions_of
@@ -60,7 +61,7 @@ def followed(settings: Settings, kind: Kind, from_start: bool, stop: threading.E
 
     Raises `Unreachable` where Kafka does not answer at first; later it waits until Kafka answers again.
     """
-    topic, decode = settings.topic_prefix + STATE_TOPIC[kind], decoder(BundledRegistry())
+    topic, decode = settings.topic_prefix + STATE_TOPIC[kind], decoder(registry_of(settings))
     with closing(Consumer(reader_config(settings))) as consumer:
         consumer.assign(_starts(settings, consumer, topic, from_start))
         typer.echo(f"following {topic}", err=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from foldline.cli.context import DataDir, Json, servable
+from foldline.cli.context import DataDir, Json
 from foldline.domain.errors import Unreachable
 from foldline.embedded import stack
 from foldline.embedded.datadir import Stack, data_directory
@@ -33,7 +33,7 @@ def up(
     """Run the whole stack on embedded Kafka and PostgreSQL until SIGTERM or Ctrl-C."""
     if runner is Runner.faust:
         raise Unreachable("the faust runner comes in a later version: use --runner native")
-    settings = servable(Settings())
+    settings = Settings()
     options = stack.Options(
         root=data_directory(data_dir),
         host=host or settings.gateway_host,

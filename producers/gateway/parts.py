@@ -9,9 +9,9 @@ from typing import cast
 from starlette.requests import Request
 from starlette.types import Scope
 
-from foldline.adapters.codec import BundledRegistry
 from foldline.adapters.pool import Connections, Database
 from foldline.adapters.producer import KafkaLog, Log
+from foldline.adapters.registry import registry_of
 from foldline.domain.errors import Unreachable
 from foldline.settings import Settings
 from producers.gateway.access import Access, Caller
@@ -101,7 +101,7 @@ def assemble(settings: Settings) -> Parts:
     watcher = Watcher(reader.positions)
     log: Log
     metrics = Metrics(lambda: log.queued())
-    log = KafkaLog(settings, BundledRegistry(), lambda error, records: metrics.delivery_failed(error.name(), records))
+    log = KafkaLog(settings, registry_of(settings), lambda error, records: metrics.delivery_failed(error.name(), records))
     return Parts(
         settings=settings,
         database=database,

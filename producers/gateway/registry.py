@@ -1,5 +1,7 @@
 """The read side of Confluent's Schema Registry over the bundled schemas, so that ordinary Avro consumers work.
 
+Where a registry is configured, the ids on the topics are that one's, and every path here answers that nothing is here.
+
 Source: https://docs.confluent.io/platform/current/schema-registry/develop/api.html
 """
 
@@ -17,7 +19,7 @@ import schemas
 from producers.gateway.parts import parts_of
 
 COMPATIBILITY = "FULL_TRANSITIVE"
-SUBJECT_NOT_FOUND, VERSION_NOT_FOUND, SCHEMA_NOT_FOUND, INVALID_VERSION = 40401, 40402, 40403, 42202
+ELSEWHERE, SUBJECT_NOT_FOUND, VERSION_NOT_FOUND, SCHEMA_NOT_FOUND, INVALID_VERSION = 40400, 40401, 40402, 40403, 42202
 
 
 class RegistryJson(Response):
@@ -90,6 +92,22 @@ def _fixed(content: Any) -> Callable[[Request], Any]:
     return answer
 
 
+def _bundled(endpoint: Callable[[Request], Any]) -> Callable[[Request], Any]:
+    """The endpoint, where the bundle has the ids."""
+
+    async def answer(request: Request) -> Response:
+        if parts_of(request).settings.schema_registry_url is not None:
+            raise NotThere(
+                ELSEWHERE,
+                "The schemas of these topics are in the schema registry that FOLDLINE_SCHEMA_REGISTRY_URL names; "
+                "ids from anywhere else are not theirs",
+            )
+        found: Response = await endpoint(request)
+        return found
+
+    return answer
+
+
 def _by_id(request: Request) -> schemas.Schema:
     text, bundle = request.path_params["id"], schemas.bundle()
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= len(bundle)):
@@ -146,4 +164,4 @@ _PATHS: dict[str, Callable[[Request], Any]] = {
     "/config/{subject}": config_of_subject,
     "/mode": _fixed({"mode": "READONLY"}),
 }
-ROUTES = [Route(f"/registry{path}", endpoint, methods=["GET"]) for path, endpoint in _PATHS.items()]
+ROUTES = [Route(f"/registry{path}", _bundled(endpoint), methods=["GET"]) for path, endpoint in _PATHS.items()]

@@ -14,9 +14,9 @@ from typing import Final
 
 import structlog
 
-from foldline.adapters.codec import BundledRegistry
 from foldline.adapters.postgres import Connection, connect, translated
 from foldline.adapters.producer import KafkaLog
+from foldline.adapters.registry import registry_of
 from foldline.domain.errors import FoldlineError
 from foldline.settings import Settings
 from producers.accounts.audit import record
@@ -51,7 +51,9 @@ class Importer:
 
     async def run(self) -> None:
         log = KafkaLog(
-            self._settings, BundledRegistry(), lambda error, records: _log.warning("not appended", error=error.name())
+            self._settings,
+            registry_of(self._settings),
+            lambda error, records: _log.warning("not appended", error=error.name()),
         )
         await log.open()
         try:

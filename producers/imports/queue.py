@@ -19,10 +19,11 @@ from typing import Final
 
 import orjson
 
-from foldline.adapters.codec import BundledRegistry, UpsertCodec
+from foldline.adapters.codec import UpsertCodec
 from foldline.adapters.consumer import KafkaLogReader
 from foldline.adapters.postgres import Connection, translated
 from foldline.adapters.producer import Appended, Log, NotAppended
+from foldline.adapters.registry import registry_of
 from foldline.domain.records import Upsert
 from foldline.settings import Settings
 from producers import files
@@ -84,7 +85,7 @@ class _Run:
         self._settings, self._connection, self._log, self._reader, self._job = settings, connection, log, reader, job
         self._ends = {partition: [records, last] for partition, records, last in job.appended}
         self._topic_id = job.topic_id
-        self._decode = UpsertCodec(job.kind, BundledRegistry()).decode
+        self._decode = UpsertCodec(job.kind, registry_of(settings)).decode
         self._landed: set[int] = set()
         self._pending: deque[tuple[int, dict[int, int]]] = deque()
         self.next_row, self.queued, self._deleted = job.next_row, job.queued, job.deleted
