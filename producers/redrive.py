@@ -29,7 +29,7 @@ from foldline.settings import Settings
 from producers.accounts import audit
 from producers.gateway.trace import traceparent
 from projections import letters
-from projections.forecast import Decoder, known_organisations
+from projections.forecast import Decoder, Forecaster, known_organisations
 from projections.letters import Letter, Place, Redrive, Wanted
 from projections.sql import queries
 
@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
     """
 
     letter: Letter
-    outcome: Literal["redriven", "already_redriven", "impossible"]
+    outcome: Literal["redriven", "already_redriven", "rejected", "impossible"]
     redrive: Redrive | None = None
     code: str = ""
     message: str = ""
@@ -75,15 +75,20 @@ class Redriver:
         """`actor` is an e-mail address, or `COMMAND_LINE`; `log` is open."""
         self._settings, self._connection, self._log, self._actor = settings, connection, log, actor
         self._reader = KafkaLogReader(settings)
-        self._decoder = Decoder()
+        self._decoder = Decoder(settings)
+        self._forecaster: Forecaster | None = None
 
-    async def run(self, wanted: Wanted, *, again: bool = False, limit: int = letters.MOST_LETTERS) -> AsyncIterator[Outcome]:
+    async def run(
+        self, wanted: Wanted, *, again: bool = False, applicable: bool = False, limit: int = letters.MOST_LETTERS
+    ) -> AsyncIterator[Outcome]:
         """What becomes of each letter that is wanted, the oldest first, at most `limit`.
 
-        One that was redriven before is left alone without `again`. Raises `FoldlineError` while another session redrives,
+        One that was redriven before is left alone without `again`; with `applicable` also one that would be rejected
+        again, as the state is now. Raises `FoldlineError` while another session redrives,
         and `Unreachable` where some may or may not be in the log: to run it again finds out.
         """
         await self._lock()
+        self._forecaster = Forecaster(self._connection, self._settings) if applicable else None
         for places in await asyncio.to_thread(list, letters.chunks(self._connection, self._settings, wanted, limit)):
             for outcome in await self._chunk(places, again):
                 yield outcome
@@ -131,7 +136,19 @@ class Redriver:
         """What is to be done with letters; `settled` has those that were in doubt, with their offset in the log."""
         events = [self._decoder.event(letter) for letter in found]
         known = known_organisations(self._connection, {event.org_id for event in events if isinstance(event, Upsert)})
-        return [self._decide(*pair, known, settled, again) for pair in zip(found, events, strict=True)]
+        decided = [self._decide(*pair, known, settled, again) for pair in zip(found, events, strict=True)]
+        return decided if self._forecaster is None else self._applicable(self._forecaster, decided)
+
+    def _applicable(self, forecaster: Forecaster, decided: Sequence[Outcome | _Ready]) -> list[Outcome | _Ready]:
+        """Those that are ready only where they would be applied."""
+        ready = [one.letter for one in decided if isinstance(one, _Ready)]
+        forecasts = dict(zip((letter.place for letter in ready), forecaster.of(ready), strict=True))
+        return [
+            Outcome(one.letter, "rejected", None, forecast.code, forecast.message)
+            if (forecast := forecasts.get(one.letter.place)) is not None and forecast.outcome == "rejected"
+            else one
+            for one in decided
+        ]
 
     def _decide(
         self,

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from foldline.adapters.codec import BundledRegistry
 from foldline.adapters.producer import KafkaLog
+from foldline.adapters.registry import registry_of
 from foldline.cli.context import NEGATIVE, DataDir, Json, settings_for
 from foldline.cli.orgs import connected
 from foldline.domain.errors import FoldlineError
@@ -82,7 +82,7 @@ def show(
         if letter is None:
             raise FoldlineError(f"there is no dead letter {place}")
         (forecast,) = Forecaster(connection, settings).of([letter])
-    document = letters.as_whole_json(letter) | {"redrive": _forecast_json(forecast)}
+    document = letters.as_whole_json(letter, registry_of(settings)) | {"redrive": _forecast_json(forecast)}
     print(json.dumps(document, ensure_ascii=False) if as_json else _whole(letter, document, forecast))
 
 
@@ -97,6 +97,7 @@ def redrive(
     id_: Id = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would become of each now, and do nothing.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Also what was redriven before.")] = False,
+    applicable: Annotated[bool, typer.Option("--applicable", help="Only what would be applied now.")] = False,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -115,18 +116,19 @@ def redrive(
     if dry_run:
         _forecast(settings, wanted, again, as_json)
         return
-    counts = asyncio.run(_redrive(settings, wanted, again, as_json))
+    counts = asyncio.run(_redrive(settings, wanted, again, applicable, as_json))
     if not counts["redriven"] or (named and len(counts) > 1):
         sys.exit(NEGATIVE)
 
 
-async def _redrive(settings: Settings, wanted: Wanted, again: bool, as_json: bool) -> Counter[str]:
+async def _redrive(settings: Settings, wanted: Wanted, again: bool, applicable: bool, as_json: bool) -> Counter[str]:
     counts = Counter[str]()
-    log = KafkaLog(settings, BundledRegistry(), lambda *_: None)
+    log = KafkaLog(settings, registry_of(settings), lambda *_: None)
     await log.open()
     try:
         with connected(settings) as connection:
-            async for outcome in Redriver(settings, connection, log, COMMAND_LINE).run(wanted, again=again):
+            redriver = Redriver(settings, connection, log, COMMAND_LINE)
+            async for outcome in redriver.run(wanted, again=again, applicable=applicable):
                 counts[outcome.outcome] += 1
                 print(
                     json.dumps(_outcome_json(outcome), ensure_ascii=False) if as_json else _outcome_line(outcome), flush=True
@@ -134,7 +136,8 @@ async def _redrive(settings: Settings, wanted: Wanted, again: bool, as_json: boo
     finally:
         await log.close(FLUSH_SECONDS)
     before = f"{counts['already_redriven']:,} left alone that were redriven before (--again redrives them)"
-    typer.echo(f"{counts['redriven']:,} redriven, {before}, {counts['impossible']:,} cannot be redriven", err=True)
+    left = f"{counts['rejected']:,} that would be rejected again, " if applicable else ""
+    typer.echo(f"{counts['redriven']:,} redriven, {before}, {left}{counts['impossible']:,} cannot be redriven", err=True)
     return counts
 
 
@@ -228,7 +231,7 @@ def _would_line(letter: Letter, forecast: Forecast) -> str:
 def _outcome_line(outcome: Outcome) -> str:
     redrive = outcome.redrive
     if redrive is None:
-        return f"{outcome.letter.place}  cannot be redriven: {printable(outcome.message)} ({outcome.code})"
+        return f"{outcome.letter.place}  {WOULD[outcome.outcome]}: {printable(outcome.message)} ({outcome.code})"
     when = f" at {format_rfc3339(redrive.asked_at)} by {redrive.asked_by}" if outcome.outcome == "already_redriven" else ""
     return f"{outcome.letter.place}  {'was ' if when else ''}redriven{when}, to {outcome.landed}"
 

@@ -19,6 +19,7 @@ from foldline.domain.errors import FoldlineError, Unreachable
 from foldline.domain.records import ID_MAX_CHARACTERS, KINDS, Kind
 from foldline.domain.times import parse_rfc3339
 from foldline.settings import Settings
+from producers.dashboard.filters import pretty
 from producers.dashboard.pages import HEADERS, fragment, page, wants_fragment
 from producers.dashboard.people import Member, Refused, form, member
 from producers.gateway.envelope import Json
@@ -33,10 +34,12 @@ PAGE_ROWS: Final = 50
 SAMPLES: Final = 3
 MAX_GROUPS: Final = 50
 SHOWN_BYTES: Final = 2048
+SHOWN_CHARACTERS: Final = 16_384
 EXPORT_LETTERS: Final = 8  # at a time: each has up to `message_max_bytes`
 # So many are looked at and redriven by one press of a button; the rest by the next.
 MAX_REDRIVES: Final = 10_000
 
+OUTCOMES: Final = ("redriven", "already_redriven", "rejected", "impossible")
 STATUSES: Final[dict[str, Status]] = {"": "waiting", "redriven": "redriven", "all": ""}
 
 _TITLES: Final = {
@@ -143,7 +146,8 @@ async def one(request: Request) -> Response:
     who = await member(request)
     parts = parts_of(request)
     found, forecast = await parts.connections.run(_whole, parts.settings, who.org_id, _place(request))
-    document = letters.as_whole_json(found)
+    document = await asyncio.to_thread(letters.as_whole_json, found, registry_of(parts.settings))
+    event = None if document["event"] is None else pretty(document["event"])
     if request.query_params.get("as") == "json":
         return Json(document, headers=HEADERS)
     return page(
@@ -151,7 +155,8 @@ async def one(request: Request) -> Response:
         "letters_one.html",
         who,
         letter=found,
-        event=document["event"],
+        event=None if event is None else event[:SHOWN_CHARACTERS],
+        event_whole=event is None or len(event) <= SHOWN_CHARACTERS,
         forecast=forecast,
         title=title(found.code),
         title_of=title,
@@ -172,12 +177,16 @@ async def export(request: Request) -> Response:
     async def lines() -> AsyncIterator[bytes]:
         found = first
         while found:
-            yield b"".join(orjson.dumps(letters.as_whole_json(letter)) + b"\n" for letter in found)
+            yield await asyncio.to_thread(_ndjson, found, registry_of(settings))
             before = found[-1].logged_at, found[-1].place
             found = await run(letters.page, settings, wanted, EXPORT_LETTERS, before, raw=True)
 
     headers = HEADERS | {"Content-Disposition": 'attachment; filename="dead-letters.ndjson"'}
     return StreamingResponse(lines(), headers=headers, media_type="application/x-ndjson")
+
+
+def _ndjson(found: Sequence[Letter], registry: Registry) -> bytes:
+    return b"".join(orjson.dumps(letters.as_whole_json(letter, registry)) + b"\n" for letter in found)
 
 
 async def redrive_form(request: Request) -> Response:
@@ -208,12 +217,12 @@ async def redrive(request: Request) -> Response:
         raise Refused(
             400, "Nothing is chosen", "Choose dead letters on their page, or a reason, and look at what would happen."
         )
-    counts = await _redriven(parts_of(request), who, wanted, again="again" in given)
-    query = urlencode({name: counts[name] for name in ("redriven", "already_redriven", "impossible") if counts[name]})
+    counts = await _redriven(parts_of(request), who, wanted, "again" in given, given.get("which") == "applied")
+    query = urlencode({name: counts[name] for name in OUTCOMES if counts[name]})
     return RedirectResponse(f"/dead-letters?{query or 'redriven=0'}", 303)
 
 
-async def _redriven(parts: Parts, who: Member, wanted: Wanted, again: bool) -> Counter[str]:
+async def _redriven(parts: Parts, who: Member, wanted: Wanted, again: bool, applicable: bool) -> Counter[str]:
     counts = Counter[str]()
     settings = parts.settings
     connection = await asyncio.to_thread(
@@ -316,11 +325,9 @@ def _with(known: Sequence[str], chosen: str) -> list[str]:
 
 def _said(given: QueryParams) -> dict[str, Any] | None:
     counts = {
-        name: int(text)
-        for name in ("redriven", "already_redriven", "impossible")
-        if (text := given.get(name, "")).isascii() and text.isdigit() and len(text) < 7
+        name: int(text) for name in OUTCOMES if (text := given.get(name, "")).isascii() and text.isdigit() and len(text) < 7
     }
-    return {"redriven": 0, "already_redriven": 0, "impossible": 0, **counts} if counts else None
+    return dict.fromkeys(OUTCOMES, 0) | counts if counts else None
 
 
 ROUTES: Final[list[BaseRoute]] = [
