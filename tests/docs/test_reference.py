@@ -27,6 +27,9 @@ PACKAGES = ("foldline", "schemas", "producers", "processors", "projections")
 # Where a code stands in a call, by the name of what is called.
 CODE_ARGUMENT = {"Rejection": 0, "Unparsable": 0, "_whole": 0, "FieldError": 3}
 
+# What is written like a code in the code of imports, and is none.
+NO_FILE_CODES = {"foldline_error", "import_id", "error_count", "warning_count"}
+
 
 @cache
 def page(name: str) -> str:
@@ -59,6 +62,13 @@ def error_codes() -> set[str]:
                 assert isinstance(node.value, ast.Dict)
                 found |= _constants(node.value.values)
     return found
+
+
+def file_codes() -> set[str]:
+    """Every string of the code of imports that is written like a code, whatever is done with it."""
+    files = [*(ROOT / "producers" / "files").glob("[!_]*.py"), ROOT / "foldline" / "cli" / "import_.py"]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    return {text for text in _constants(nodes) if re.fullmatch(r"[a-z]+(_[a-z0-9]+)+", text)} - NO_FILE_CODES
 
 
 def _constants(nodes: list[ast.expr]) -> set[str]:
@@ -134,6 +144,12 @@ def _places(route: BaseRoute) -> Iterator[str]:
 def test_every_error_code_is_described_and_no_other() -> None:
     described = re.findall(r"^\| `([a-z_]+)` \|", page("http.md").partition("## Error codes")[2], re.MULTILINE)
     assert sorted(described) == sorted(error_codes())
+
+
+def test_every_code_of_a_file_is_described_and_no_other() -> None:
+    described = re.findall(r"^\| `([a-z_]+)` \|", page("imports.md").partition("## Codes")[2], re.MULTILINE)
+    assert len(described) == len(set(described))
+    assert sorted(described) == sorted(file_codes() - error_codes())
 
 
 def test_every_topic_header_and_view_is_described() -> None:
