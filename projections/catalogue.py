@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from foldline.adapters.pool import Database
+from foldline.adapters.postgres import Connection, translated
 from foldline.domain.records import ID_FIELD, ID_MAX_CHARACTERS, Kind
 from projections.reader import Found
 from projections.sql import queries
@@ -73,44 +73,60 @@ class Record(NamedTuple):
     offset: int
 
 
-class Catalogue:
-    """The reads. Each raises `Unreachable`, and `BadData` for a NUL, which no record has."""
+def page(
+    connection: Connection,
+    kind: Kind,
+    org_id: str,
+    wanted: Wanted,
+    limit: int,
+    after: str | None = None,
+    before: str | None = None,
+) -> Page:
+    """At most `limit` records after an id, or the last ones before one (`END`: of all); else from the first on.
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    Raises `Unreachable`, and `BadData` for a NUL, which no record has; so do the others.
+    """
+    bounds = {"after": after, "before": before}
+    query, parameters = _narrowed(_SQL["page"], kind, wanted, bounds, "limit", "ASC" if before is None else "DESC")
+    parameters |= {"org_id": org_id, "limit": limit + 1, "milliseconds": NAMES_MILLISECONDS}
+    rows = [Row(*row) for row in _in_order(connection, query, parameters)]
+    shown = rows[:limit]
+    return Page(shown if before is None else shown[::-1], len(rows) > limit)
 
-    async def page(
-        self, kind: Kind, org_id: str, wanted: Wanted, limit: int, after: str | None = None, before: str | None = None
-    ) -> Page:
-        """At most `limit` records after an id, or the last ones before one (`END`: of all); else from the first on."""
-        bounds = {"after": after, "before": before}
-        query, parameters = _narrowed(_SQL["page"], kind, wanted, bounds, "limit", "ASC" if before is None else "DESC")
-        parameters |= {"org_id": org_id, "limit": limit + 1, "milliseconds": NAMES_MILLISECONDS}
-        rows = [Row(*row) for row in await self._database.fetch(query, parameters)]
-        shown = rows[:limit]
-        return Page(shown if before is None else shown[::-1], len(rows) > limit)
 
-    async def search(self, kind: Kind, org_id: str, wanted: Wanted, text: str, limit: int, after: str | None) -> Stretch:
-        """At most `limit` records whose attributes contain every word of the text, from an id on."""
-        query, parameters = _narrowed(_SQL["search"], kind, wanted, {"after": after, "before": None}, "stretch", "ASC")
-        words = sorted(text.split(), key=len, reverse=True)
-        in_json = [_pattern(orjson.dumps(word).decode()[1:-1]) for word in words]
-        parameters |= {"org_id": org_id, "limit": limit + 1, "stretch": STRETCH_RECORDS, "milliseconds": SEARCH_MILLISECONDS}
-        parameters |= {"patterns": in_json, "pattern": _pattern(words[0]), "text": words[0]}
-        return _stretch(await self._database.fetch(query, parameters), limit)
+def search(
+    connection: Connection, kind: Kind, org_id: str, wanted: Wanted, text: str, limit: int, after: str | None
+) -> Stretch:
+    """At most `limit` records whose attributes contain every word of the text, from an id on."""
+    query, parameters = _narrowed(_SQL["search"], kind, wanted, {"after": after, "before": None}, "stretch", "ASC")
+    words = sorted(text.split(), key=len, reverse=True)
+    in_json = [_pattern(orjson.dumps(word).decode()[1:-1]) for word in words]
+    parameters |= {"org_id": org_id, "limit": limit + 1, "stretch": STRETCH_RECORDS, "milliseconds": SEARCH_MILLISECONDS}
+    parameters |= {"patterns": in_json, "pattern": _pattern(words[0]), "text": words[0]}
+    return _stretch(_in_order(connection, query, parameters), limit)
 
-    async def types(self, org_id: str) -> list[str]:
-        """The types of items that there are, by code point; of more than `MAX_TYPES` the first, and one."""
-        rows = await self._database.fetch(_SQL["types"], {"org_id": org_id, "limit": MAX_TYPES + 1})
-        return [item_type for (item_type,) in rows]
 
-    async def record(self, kind: Kind, org_id: str, entity_id: str) -> Record | None:
-        """One record, deleted or not; None for one that the organisation does not have."""
-        rows = await self._database.fetch(_SQL[kind[:-1]], {"org_id": org_id, "entity_id": entity_id})
-        if not rows:
-            return None
-        found_id, detail, status, attributes, *rest, partition, offset = rows[0]
-        return Record(Found(found_id, detail, status, orjson.loads(attributes), *rest), partition, offset)
+def types(connection: Connection, org_id: str) -> list[str]:
+    """The types of items that there are, by code point; of more than `MAX_TYPES` the first, and one."""
+    with translated():
+        rows = connection.execute(_SQL["types"].encode(), {"org_id": org_id, "limit": MAX_TYPES + 1}).fetchall()
+    return [item_type for (item_type,) in rows]
+
+
+def record(connection: Connection, kind: Kind, org_id: str, entity_id: str) -> Record | None:
+    """One record, deleted or not; None for one that the organisation does not have."""
+    with translated():
+        row = connection.execute(_SQL[kind[:-1]].encode(), {"org_id": org_id, "entity_id": entity_id}).fetchone()
+    if row is None:
+        return None
+    found_id, detail, status, attributes, *rest, partition, offset = row
+    return Record(Found(found_id, detail, status, orjson.loads(attributes), *rest), partition, offset)
+
+
+def _in_order(connection: Connection, query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+    with translated(), connection.transaction():
+        connection.execute(_SQL["in_order"].encode())
+        return connection.execute(query.encode(), parameters).fetchall()
 
 
 def _narrowed(
@@ -120,7 +136,7 @@ def _narrowed(
     conditions = {
         "after": f"{field} > %(after)s",
         "before": f"{field} < %(before)s",
-        "item_type": "item_type = (SELECT %(item_type)s::text)",
+        "item_type": "item_type = (SELECT %(item_type)s::text) AND item_type >= (SELECT %(item_type)s::text)",
         "prefix": f"{field} >= %(prefix)s",
         "end": f"{field} < %(end)s",
     }

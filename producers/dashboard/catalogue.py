@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from foldline.adapters.pool import Connections
 from foldline.domain.keys import id_fault
 from foldline.domain.records import ID_MAX_CHARACTERS, Kind
 from producers.dashboard.catalogue_view import attribute_rows, marked, shown_json
@@ -20,7 +21,8 @@ from producers.dashboard.people import Member, base_url, member
 from producers.gateway.envelope import Json
 from producers.gateway.parts import parts_of
 from producers.gateway.reads import RecordRoute
-from projections.catalogue import END, MAX_TYPES, Catalogue, Wanted
+from projections.catalogue import END, MAX_TYPES, Wanted, record, search, types
+from projections.catalogue import page as page_of
 from projections.overview import Overview
 from projections.reader import state_json
 
@@ -98,14 +100,14 @@ async def user(request: Request) -> Response:
 async def _listing(request: Request, kind: Kind) -> Response:
     who = await member(request)
     asked = _asked(kind, request.query_params)
-    reads = Catalogue(parts_of(request).database)
+    connections = parts_of(request).connections
     context: dict[str, Any] = {"asked": asked, "words": asked.q.split(), "marked": marked, "path_of": PATHS[kind]} | _WORDS[
         kind
     ]
-    context |= await (_search if asked.searches else _page)(reads, who, asked)
+    context |= await (_search if asked.searches else _page)(connections, who, asked)
     if asked.looked and wants_fragment(request):
         return fragment(request, "catalogue_rows.html", "rows", who, **context)
-    context |= await _around(request, reads, who, asked)
+    context |= await _around(request, who, asked)
     context |= {"said": "", "turned": False}
     if wants_fragment(request):
         # Who turns a page goes on reading at its top; who types into the form stays there.
@@ -123,16 +125,18 @@ def _said(context: dict[str, Any]) -> str:
     return f"{count(shown, context['one'])} shown, and more to come" if more else f"{count(shown, context['one'])} shown"
 
 
-async def _page(reads: Catalogue, who: Member, asked: Asked) -> dict[str, Any]:
+async def _page(connections: Connections, who: Member, asked: Asked) -> dict[str, Any]:
     """A page by key, and the URLs of those around it."""
     found = None
     if asked.last or asked.before:
-        found = await reads.page(asked.kind, who.org_id, asked.wanted, PAGE_ROWS, before=END if asked.last else asked.before)
+        found = await connections.run(
+            page_of, asked.kind, who.org_id, asked.wanted, PAGE_ROWS, before=END if asked.last else asked.before
+        )
     if found is not None and found.more:  # else it is the beginning, which is shown as such
         previous, following = True, not asked.last
     else:
         after = None if found is not None else asked.after or None
-        found = await reads.page(asked.kind, who.org_id, asked.wanted, PAGE_ROWS, after=after)
+        found = await connections.run(page_of, asked.kind, who.org_id, asked.wanted, PAGE_ROWS, after=after)
         previous, following = after is not None, found.more
     rows = found.rows
     return {
@@ -145,10 +149,10 @@ async def _page(reads: Catalogue, who: Member, asked: Asked) -> dict[str, Any]:
     }
 
 
-async def _search(reads: Catalogue, who: Member, asked: Asked) -> dict[str, Any]:
+async def _search(connections: Connections, who: Member, asked: Asked) -> dict[str, Any]:
     """A stretch of a search, and the URLs by which it goes on: by itself while the page is not full, or when asked to."""
     room = PAGE_ROWS - asked.found
-    stretch = await reads.search(asked.kind, who.org_id, asked.wanted, asked.q, room, asked.after or None)
+    stretch = await connections.run(search, asked.kind, who.org_id, asked.wanted, asked.q, room, asked.after or None)
     found, looked = asked.found + len(stretch.rows), asked.looked + 1
     goes_on = stretch.reached is not None and found < PAGE_ROWS and looked < MAX_STRETCHES
     return {
@@ -164,13 +168,13 @@ async def _search(reads: Catalogue, who: Member, asked: Asked) -> dict[str, Any]
     }
 
 
-async def _around(request: Request, reads: Catalogue, who: Member, asked: Asked) -> dict[str, Any]:
+async def _around(request: Request, who: Member, asked: Asked) -> dict[str, Any]:
     """What is beside the rows: the numbers of records, the types, and the ids that begin with what is searched for."""
     parts = parts_of(request)
     counts, types, ids = await asyncio.gather(
         Overview(parts.database, parts.settings.topic_prefix).counts(asked.kind, who.org_id),
-        _types(reads, who, asked),
-        _first_ids(reads, who, asked),
+        _types(parts.connections, who, asked),
+        _first_ids(parts.connections, who, asked),
     )
     chosen = [asked.type] if asked.type and asked.type not in types else []
     return {
@@ -184,14 +188,16 @@ async def _around(request: Request, reads: Catalogue, who: Member, asked: Asked)
     }
 
 
-async def _types(reads: Catalogue, who: Member, asked: Asked) -> list[str]:
-    return await reads.types(who.org_id) if asked.kind == "items" else []
+async def _types(connections: Connections, who: Member, asked: Asked) -> list[str]:
+    return await connections.run(types, who.org_id) if asked.kind == "items" else []
 
 
-async def _first_ids(reads: Catalogue, who: Member, asked: Asked) -> list[Any]:
+async def _first_ids(connections: Connections, who: Member, asked: Asked) -> list[Any]:
     if not asked.searches or asked.after:
         return []
-    return (await reads.page(asked.kind, who.org_id, asked.wanted._replace(prefix=asked.q), FIRST_IDS + 1)).rows
+    return (
+        await connections.run(page_of, asked.kind, who.org_id, asked.wanted._replace(prefix=asked.q), FIRST_IDS + 1)
+    ).rows
 
 
 async def _record(request: Request, kind: Kind, entity_id: str) -> Response:
@@ -199,7 +205,7 @@ async def _record(request: Request, kind: Kind, entity_id: str) -> Response:
     parts = parts_of(request)
     found = None
     if id_fault(entity_id) is None:
-        found = await Catalogue(parts.database).record(kind, who.org_id, entity_id)
+        found = await parts.connections.run(record, kind, who.org_id, entity_id)
     if found is None:
         return page(request, "record_missing.html", who, 404, kind=kind, path_of=PATHS[kind], entity_id=entity_id)
     if request.query_params.get("as") == "json":
