@@ -23,8 +23,9 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar,
 import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from foldline.adapters.codec import STATE_TOPIC, BundledRegistry, Registry, decoder
+from foldline.adapters.codec import STATE_TOPIC, Registry, decoder
 from foldline.adapters.consumer import CHUNK_RECORDS, arrived, partition_watermarks, reader_config
+from foldline.adapters.registry import registry_of
 from foldline.adapters.topics import admin_client, describe_topics, unreachable
 from foldline.domain.errors import FoldlineError, Unreachable
 from foldline.domain.keys import message_key
@@ -322,14 +323,15 @@ def follow(
 
     Begins at `resume`, a position or its JSON, else with what the topic holds already, else with what comes next.
     `org_id` narrows it to one organisation. `settings` are the environment's where none are given. `registry` knows the
-    schemas; those that ship with this version where none is given. Raises `ValueError` for a `resume` that is no position.
+    schemas; the one that the settings name where none is given. Raises `ValueError` for a `resume` that is no position.
     """
+    settings = settings or Settings()
     begin = TopicPosition.parse(resume) if isinstance(resume, str) else resume
     options: dict[str, Any] = {"from_start": from_start, "org_id": org_id, "resume": begin, "stop": stop}
-    options |= {"registry": registry or BundledRegistry(), "remember": remember}
+    options |= {"registry": registry or registry_of(settings), "remember": remember}
     if kind == "items":
-        return Following[ItemState](kind, settings or Settings(), **options)
-    return Following[UserState](kind, settings or Settings(), **options)
+        return Following[ItemState](kind, settings, **options)
+    return Following[UserState](kind, settings, **options)
 
 
 def _place(message: Message) -> tuple[int, int]:

@@ -7,8 +7,9 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from foldline.adapters.codec import BundledRegistry, UpsertCodec
+from foldline.adapters.codec import UpsertCodec
 from foldline.adapters.postgres import Connection, translated
+from foldline.adapters.registry import registry_of
 from foldline.domain.fold import FOLD, key_fault
 from foldline.domain.keys import message_key, partition_of
 from foldline.domain.records import KINDS, Kind, Rejection, State, Upsert
@@ -30,11 +31,14 @@ class Forecast(NamedTuple):
 class Decoder:
     """The events of letters, where there are any."""
 
-    def __init__(self) -> None:
-        self._codecs = {kind: UpsertCodec(kind, BundledRegistry()) for kind in KINDS}
+    def __init__(self, settings: Settings) -> None:
+        self._registry = registry_of(settings)
+        self._codecs: dict[Kind, UpsertCodec] = {}
 
     def event(self, letter: Letter) -> Upsert | Rejection:
-        """The event of a letter with its bytes, or why there is none."""
+        """The event of a letter with its bytes, or why there is none. Raises `Unreachable` where the registry is away."""
+        if letter.kind not in self._codecs:
+            self._codecs[letter.kind] = UpsertCodec(letter.kind, self._registry)
         return self._codecs[letter.kind].decode(letter.value)
 
 
@@ -43,7 +47,7 @@ class Forecaster:
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self._connection, self._partitions = connection, settings.partitions
-        self._decoder = Decoder()
+        self._decoder = Decoder(settings)
         self._states: dict[tuple[Kind, str, str], State | None] = {}
 
     def of(self, letters: Sequence[Letter]) -> list[Forecast]:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import orjson
 
-from foldline.adapters.codec import UPSERTS_TOPIC, BundledRegistry, UpsertCodec
+from foldline.adapters.codec import UPSERTS_TOPIC, Registry, UpsertCodec
 from foldline.adapters.postgres import Connection, translated
 from foldline.domain.records import DETAIL_FIELD, ID_FIELD, KINDS, Kind, Upsert
 from foldline.domain.times import format_rfc3339
@@ -205,9 +205,9 @@ def as_json(letter: Letter) -> dict[str, Any]:
     }
 
 
-def as_whole_json(letter: Letter) -> dict[str, Any]:
-    """A letter with its bytes, in base64, and what they are as an event; None where they are none."""
-    event = UpsertCodec(letter.kind, BundledRegistry()).decode(letter.value)
+def as_whole_json(letter: Letter, registry: Registry) -> dict[str, Any]:
+    """A letter with its bytes, in base64, and what they are as an event; None where they are none. Raises `Unreachable`."""
+    event = UpsertCodec(letter.kind, registry).decode(letter.value)
     return as_json(letter) | {
         "key": None if letter.key is None else b64encode(letter.key).decode(),
         "value": None if letter.value is None else b64encode(letter.value).decode(),

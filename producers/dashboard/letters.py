@@ -14,7 +14,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from foldline.adapters.codec import Registry
 from foldline.adapters.postgres import Connection, connect
+from foldline.adapters.registry import registry_of
 from foldline.domain.errors import FoldlineError, Unreachable
 from foldline.domain.records import ID_MAX_CHARACTERS, KINDS, Kind
 from foldline.domain.times import parse_rfc3339

@@ -109,7 +109,7 @@ def test_one_letter_whole(tables: Connection, settings: Settings) -> None:
     assert first.redrive == Redrive(1, "ann", AT + 3_600_000_000, 2, 7, 9)
     assert (first.landed, first.redrive_of) == (second.place, None)
     assert (second.value, second.size, second.landed, second.redrive_of) == (None, 0, None, str(first.place))
-    assert letters.as_whole_json(first) == {
+    assert letters.as_whole_json(first, BundledRegistry()) == {
         "letter": f"{ITEMS}:0:1", "topic": ITEMS, "partition": 0, "offset": 1, "logged_at": "2025-01-12T09:00:01Z",
         "org_id": "o", "kind": "items", "id": "P", "request_id": "r", "record_index": 0, "code": "invalid_status",
         "field": "status", "message": "m", "size": 2, "redriven_at": "2025-01-12T10:00:00Z", "redriven_by": "ann",
