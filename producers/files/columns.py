@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import orjson
 
 from foldline.domain.records import Rejection
-from foldline.domain.values import DOUBLE_MAX, DOUBLE_MIN, PLAIN, Unparsable, faults, look, parse, parse_exactly
+from foldline.domain.values import DOUBLE_MAX, DOUBLE_MIN, PLAIN, Unparsable, faults, look, parse, parse_exactly, printable
 from producers.files.problems import MOST_A_ROW
 
 ColumnType: TypeAlias = Literal["text", "number", "boolean", "json", "omit"]
@@ -87,11 +87,11 @@ def is_number(cell: str) -> bool:
 
 def values(name: str, kind: ColumnType, cells: Sequence[str], faulty: Faults) -> Sequence[Any]:
     """The values of an attribute's cells, `ABSENT` where a cell is empty; what does not hold is added to `faulty`."""
-    return _CONVERT[kind](name, cells, faulty)
+    return _CONVERT[kind](printable(name), cells, faulty)
 
 
 def _texts(name: str, cells: Sequence[str], faulty: Faults) -> Sequence[Any]:
-    if any("\0" in cell for cell in cells):
+    if "\0" in "".join(cells):
         for place, cell in enumerate(cells):
             if "\0" in cell:
                 faulty.setdefault(place, []).append((name, "invalid_string", f"{name} has U+0000"))

@@ -9,15 +9,15 @@ import orjson
 
 from foldline.domain.fold import item_type_fault
 from foldline.domain.keys import id_fault
-from foldline.domain.records import ATTRIBUTES_MAX_BYTES, ID_MAX_CHARACTERS, STATUSES, Kind, Upsert
+from foldline.domain.records import ID_MAX_CHARACTERS, STATUSES, Kind, Upsert
 from foldline.domain.times import parse_rfc3339
 from producers.files.columns import ABSENT, Faults, Json, json_value, values
 from producers.files.csv_failed import FailedRows
 from producers.files.csv_header import required_fields
 from producers.files.csv_rows import Batch, Line, batches
 from producers.files.first_pass import Survey
-from producers.files.problems import MORE, Problem, first_ones, shown
-from producers.files.rows import Bad, Rows
+from producers.files.problems import MORE, Problem, first_ones, named, shown
+from producers.files.rows import LARGE, Bad, Rows, is_large
 from producers.files.source import Blocks
 from producers.validation import FIELDS, Stamp
 
@@ -36,8 +36,9 @@ class CsvReader:
         self._places = {name: at for at, name in enumerate(self._names)}
         self._fields = required_fields(kind)
         self._at = [self._names.index(name) for name in self._fields]
-        self._others = [(at, column) for at, column in enumerate(survey.columns) if column.name not in FIELDS[kind]]
-        self._others = [(at, column) for at, column in self._others if column.type != "omit"]
+        others = [(at, column) for at, column in enumerate(survey.columns) if column.name not in FIELDS[kind]]
+        self._others = [(at, column) for at, column in others if column.type != "omit"]
+        self._json = any(column.type == "json" for _, column in self._others)
         self._attributes_at = self._names.index(ATTRIBUTES) if ATTRIBUTES in self._names else None
         self._detail = _item_types if kind == "items" else _created_ats
 
@@ -115,25 +116,24 @@ class CsvReader:
             attributes = dict(zip(names, row, strict=True))
             if ABSENT in row:
                 attributes = {name: value for name, value in attributes.items() if value is not ABSENT}
-            if any(type(value) is Json for value in row):
+            if self._json:
                 attributes = {name: value.value if type(value) is Json else value for name, value in attributes.items()}
             if (base := whole[place]) is not None:
                 attributes = base | attributes
             elif not attributes:
                 texts.append(None)
                 continue
-            text = orjson.dumps(attributes) if place not in faulty else b""
-            if len(text) > ATTRIBUTES_MAX_BYTES:
-                message = f"the attributes have {len(text):,} bytes as JSON; {ATTRIBUTES_MAX_BYTES:,} is the limit"
-                faulty.setdefault(place, []).append((ATTRIBUTES, "record_too_large", message))
-            texts.append(text.decode())
+            text = orjson.dumps(attributes).decode() if place not in faulty else ""
+            if is_large(text):
+                faulty[place] = [(ATTRIBUTES, *LARGE)]
+            texts.append(text)
         return texts
 
     def _bad(self, row: _Cells, number: int, line: int, faults: list[tuple[str, str, str]]) -> Bad:
         entity_id = row[self._at[0]]
         known = entity_id if entity_id and id_fault(entity_id) is None else None
         problems = [
-            Problem(line, number + 1, shown(path), code, message, shown(self._cell(row, path)), known)
+            Problem(line, number + 1, named(path), code, message, shown(self._cell(row, path)), known)
             for path, code, message in first_ones(faults, ("", *MORE))
         ]
         return Bad(number, line, known, problems, row)

@@ -10,13 +10,13 @@ from typing import Any, Final
 import orjson
 
 from foldline.domain.keys import id_fault
-from foldline.domain.records import ATTRIBUTES_MAX_BYTES, Kind, Rejection, Upsert
-from foldline.domain.values import Unparsable, attributes_of, parse_exactly
+from foldline.domain.records import ATTRIBUTES_MAX_BYTES, Kind, Upsert
+from foldline.domain.values import Unparsable, parse_exactly
 from producers.files.csv_header import required_fields
 from producers.files.first_pass import ERROR_COLUMN, Survey, elements
 from producers.files.json_rows import Element, is_record
 from producers.files.problems import MORE, Problem, first_ones, shown
-from producers.files.rows import Bad, Rows
+from producers.files.rows import LARGE, Bad, Rows, is_large
 from producers.files.source import Blocks
 from producers.validation import FieldError, Stamp, certain, judge, upsert_of
 
@@ -25,7 +25,6 @@ PARTS, TOGETHER = 8, 16
 
 # A longer integer is nothing that Python makes a number of.
 LITERAL_CHARACTERS: Final = 100
-LARGE: Final = f"the attributes have more than {ATTRIBUTES_MAX_BYTES:,} bytes as JSON"
 
 _ERROR: Final = f'"{ERROR_COLUMN}":'.encode()
 _SAID: Final = re.compile(rb'"error":\s*"(?:[^"\\]++|\\.)*+"\s*\}')
@@ -94,7 +93,9 @@ class JsonReader:
                 del record[ERROR_COLUMN]
         text = b"\n".join([element.raw for element in batch])
         upserts = certain(self._kind, text, records, self._stamp, first)
-        if upserts is None or (4 * len(text) > ATTRIBUTES_MAX_BYTES and any(map(_is_large, upserts))):
+        if upserts is None or (
+            4 * len(text) > ATTRIBUTES_MAX_BYTES and any(is_large(upsert.attributes) for upsert in upserts)
+        ):
             return None
         return upserts
 
@@ -112,9 +113,9 @@ class JsonReader:
         errors = first_ones(self._errors(record, row), FieldError(row, None, "", *MORE))
         if not errors:
             upsert = upsert_of(self._kind, self._stamp, row, record)
-            if not _is_large(upsert):
+            if not is_large(upsert.attributes):
                 return upsert
-            errors = [FieldError(row, upsert.entity_id, "attributes", "record_too_large", LARGE)]
+            errors = [FieldError(row, upsert.entity_id, "attributes", *LARGE)]
         values = _values(element.raw, [error.field for error in errors])
         problems = [
             Problem(element.line, row + 1, error.field, error.code, error.message, value, error.id)
@@ -131,14 +132,6 @@ class JsonReader:
             for name in self._required[1:]:
                 if name not in record:
                     yield FieldError(row, known, name, "required", f"{name} is required in every row")
-
-
-def _is_large(upsert: Upsert) -> bool:
-    """Whether the fold would find that the attributes have too many bytes: it writes numbers in a form of its own."""
-    if upsert.attributes is None or 5 * len(upsert.attributes) <= ATTRIBUTES_MAX_BYTES:
-        return False
-    found = attributes_of(upsert.attributes)
-    return isinstance(found, Rejection) or found[1] > ATTRIBUTES_MAX_BYTES
 
 
 def _place(match: re.Match[str], element: Element) -> str:

@@ -45,6 +45,11 @@ def bad_file(code: str, message: str, line: int = 1, column: str = "", value: st
     return BadFile([Problem(line, 0, column, code, message, shown(value), None)])
 
 
+def named(path: str) -> str:
+    """A column or a path as a problem shows it."""
+    return path if path.isprintable() and len(path) <= VALUE_CHARACTERS else printable(path)
+
+
 def shown(value: str) -> str:
     """A value as a problem shows it."""
     if len(value) <= VALUE_CHARACTERS and value.isprintable():

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from foldline.domain.records import Upsert
+from foldline.domain.records import ATTRIBUTES_MAX_BYTES, Rejection, Upsert
+from foldline.domain.values import attributes_of
 from producers.files.problems import Problem
+
+LARGE: Final = ("record_too_large", f"the attributes have more than {ATTRIBUTES_MAX_BYTES:,} bytes as JSON")
 
 
 class Bad(NamedTuple):
@@ -37,3 +40,12 @@ class Rows(NamedTuple):
             named += [(bad.row, bad.line, bad.id) for bad in self.bad if bad.id is not None]
             named.sort()
         return iter(named)
+
+
+def is_large(attributes: str | None) -> bool:
+    """Whether the fold would find that attributes have too many bytes. It writes numbers in a form of its own, in which they
+    may be four times as long; a character has up to four bytes."""
+    if attributes is None or 5 * len(attributes) <= ATTRIBUTES_MAX_BYTES:
+        return False
+    found = attributes_of(attributes)
+    return isinstance(found, Rejection) or found[1] > ATTRIBUTES_MAX_BYTES
