@@ -25,6 +25,9 @@ MAX_FOLLOWED: Final = 200
 MAX_KEPT: Final = 50_000
 # A write that is not readable by then counts as one that took so long.
 FOLLOWED_SECONDS: Final = 60.0
+# What takes longer than a moment is looked at less often: where the fold is behind, everything that is followed takes long.
+MOMENT_SECONDS: Final = 1.0
+GLANCE_SECONDS: Final = 0.1
 CLOSE_SECONDS: Final = 1.0
 
 _Row: TypeAlias = tuple[int, str, Kind]
@@ -98,10 +101,11 @@ class Activities:
             await self.note()
 
     async def _follow(self, operation: Operation, step: int, began: float) -> None:
-        readable = await self._watcher.wait(operation, FOLLOWED_SECONDS)
-        seconds = time.monotonic() - began
-        if readable or seconds >= FOLLOWED_SECONDS:
-            self._freshness[step, operation.org_id, operation.kind] = seconds * 1000
+        readable = await self._watcher.wait(operation, MOMENT_SECONDS)
+        while not readable and time.monotonic() < began + FOLLOWED_SECONDS:
+            await asyncio.sleep(MOMENT_SECONDS)
+            readable = await self._watcher.wait(operation, GLANCE_SECONDS)
+        self._freshness[step, operation.org_id, operation.kind] = (time.monotonic() - began) * 1000
 
 
 def _step() -> int:

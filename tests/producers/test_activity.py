@@ -13,6 +13,7 @@ from foldline.adapters.postgres import Connection, connect
 from foldline.adapters.producer import Appended, PartitionEnd
 from foldline.domain.records import Kind
 from foldline.settings import Settings
+from producers.gateway import activity
 from producers.gateway.activity import Activities
 from producers.gateway.progress import Watcher
 from producers.gateway.tokens import Operation
@@ -95,6 +96,22 @@ def test_one_write_of_a_step_is_followed_until_it_is_readable(database: str, tab
     counting(database, act, applied_to=5)
     assert freshness(tables).keys() == {"a"}
     assert 0 < freshness(tables)["a"] < 1000
+
+
+def test_what_takes_longer_than_a_moment_is_still_followed(
+    database: str, tables: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activity, "MOMENT_SECONDS", 0.05)
+    monkeypatch.setattr(activity, "FOLLOWED_SECONDS", 0.4)
+
+    async def act(activities: Activities) -> None:
+        activities.accepted(operation("a", last_offset=5), 1)
+        while "a" not in freshness(tables):
+            await asyncio.sleep(0.005)
+            await activities.note()
+
+    counting(database, act, applied_to=5)
+    assert 400 < freshness(tables)["a"] < 5000
 
 
 def test_what_cannot_be_noted_down_is_kept(database: str, tables: Connection) -> None:
