@@ -84,8 +84,8 @@ class Redriver:
         """What becomes of each letter that is wanted, the oldest first, at most `limit`.
 
         One that was redriven before is left alone without `again`; with `applicable` also one that would be rejected
-        again, as the state is now. Raises `FoldlineError` while another session redrives,
-        and `Unreachable` where some may or may not be in the log: to run it again finds out.
+        again, as the state is now. Raises `FoldlineError` while another session redrives, and `Unreachable` where some may
+        or may not be in the log: to run it again finds out.
         """
         await self._lock()
         self._forecaster = Forecaster(self._connection, self._settings) if applicable else None

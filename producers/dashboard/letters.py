@@ -216,9 +216,7 @@ async def redrive(request: Request) -> Response:
     if until.isascii() and until.isdigit() and len(until) < 19:
         wanted = wanted._replace(until=int(until))
     if not wanted.places and wanted.until is None:
-        raise Refused(
-            400, "Nothing is chosen", "Choose dead letters on their page, or a reason, and look at what would happen."
-        )
+        raise Refused(400, "Nothing is chosen", "Select dead letters, or choose a reason, on their page.")
     counts = await _redriven(parts_of(request), who, wanted, "again" in given, given.get("which") == "applied")
     query = urlencode({name: counts[name] for name in OUTCOMES if counts[name]})
     return RedirectResponse(f"/dead-letters?{query or 'redriven=0'}", 303)
@@ -231,9 +229,8 @@ async def _redriven(parts: Parts, who: Member, wanted: Wanted, again: bool, appl
         connect, settings.database_url, "foldline dashboard: redrive", settings.database_timeout_seconds
     )
     try:
-        async for outcome in Redriver(settings, connection, parts.log, who.email).run(
-            wanted, again=again, limit=MAX_REDRIVES
-        ):
+        redriver = Redriver(settings, connection, parts.log, who.email)
+        async for outcome in redriver.run(wanted, again=again, applicable=applicable, limit=MAX_REDRIVES):
             counts[outcome.outcome] += 1
     except Unreachable:
         raise

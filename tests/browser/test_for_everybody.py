@@ -81,7 +81,7 @@ def pages_of_keys(owner: Person) -> Iterator[Page]:
 def pages_of_records(owner: Person) -> Iterator[Page]:
     owner.watch.expected = {404}
     for path in ("/", "/catalogue", "/users", "/catalogue?status=deleted", "/catalogue/PROD-001", "/users/usr_001",
-                 "/catalogue/unknown", "/catalogue?q=Headphones", "/nowhere"):  # fmt: skip
+                 "/catalogue/unknown", "/catalogue?q=Headphones", "/dead-letters", "/nowhere"):  # fmt: skip
         owner.page.goto(path)
         yield owner.page
 

@@ -66,7 +66,7 @@ def chosen(page: httpx.Response) -> dict[str, Any]:
     return dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', page.text))
 
 
-def redrive(who: Visitor, path: str, **fields: str) -> httpx.Response:
+def redrive(who: Visitor, path: str, **fields: Any) -> httpx.Response:
     """What a person does: looks at what would happen, and presses the button."""
     form = who.get(path)
     assert form.status_code == 200, form.text
