@@ -199,7 +199,8 @@ class ConfluentRegistry:
             with error:
                 raise self._refusal(error) from error
         except (OSError, HTTPException) as error:
-            raise Unreachable(f"{self._name} does not answer: {getattr(error, 'reason', None) or error}") from error
+            reason = getattr(error, "reason", error)
+            raise Unreachable(f"{self._name} does not answer: {getattr(reason, 'strerror', None) or reason}") from error
         try:
             return json.loads(text)
         except ValueError as error:
