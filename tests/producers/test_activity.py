@@ -157,9 +157,7 @@ def test_a_gateway_notes_down_what_it_accepted_before_it_ends(stage: Settings, n
         assert client.post("/v1/ingest/items/upsert", json=[]).status_code == 400
     with connect(stage.database_url, "test") as connection:
         rows = connection.execute(
-            "SELECT kind, sum(events)::int, max(freshness_ms) FROM foldline_control.activity WHERE org_id = %s GROUP BY 1"
-            " ORDER BY 1",
+            "SELECT kind, sum(events)::int FROM foldline_control.activity WHERE org_id = %s GROUP BY 1 ORDER BY 1",
             (org.org_id,),
         ).fetchall()
-    assert [(kind, sent) for kind, sent, _ in rows] == [("items", 8), ("users", 1)]
-    assert all(0 < freshness < 10_000 for _, _, freshness in rows)
+    assert rows == [("items", 8), ("users", 1)]
