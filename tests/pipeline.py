@@ -16,13 +16,14 @@ from foldline.adapters.consumer import arrived, reader_config, watermarks
 from foldline.adapters.postgres import connect
 from foldline.adapters.registry import ensure_schemas, registry_of
 from foldline.adapters.topics import ensure_topics
-from foldline.cli.process import ports
+from foldline.cli.process import ports, runner_of
+from foldline.cli.runners import Name
 from foldline.domain.fold import FOLD
 from foldline.domain.keys import message_key
 from foldline.domain.records import KINDS, Kind, State, Upsert
 from foldline.embedded.processes import until
 from foldline.settings import Settings
-from processors.runners.native import NativeRunner
+from processors.runners.lives import Runner
 from processors.worker import Ports
 from projections.generations import migrate
 from projections.tables import ensure_positions
@@ -67,10 +68,10 @@ def append_raw(
 
 
 @contextmanager
-def running(settings: Settings, own: Ports | None = None) -> Iterator[NativeRunner]:
+def running(settings: Settings, own: Ports | None = None, name: Name = Name.native) -> Iterator[Runner]:
     """A processor in a thread of this process."""
     stop = threading.Event()
-    runner = NativeRunner(settings, own or ports(settings))
+    runner = runner_of(name)(settings, own or ports(settings))
     thread = threading.Thread(target=runner.run, args=(stop,), daemon=True)
     thread.start()
     try:

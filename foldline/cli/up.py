@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from foldline.cli.context import DataDir, Json
-from foldline.domain.errors import Unreachable
+from foldline.cli.runners import Name, Runner
 from foldline.embedded import stack
 from foldline.embedded.datadir import Stack, data_directory
 from foldline.settings import Settings
-
-
-class Runner(StrEnum):
-    native = "native"
-    faust = "faust"
 
 
 def up(
@@ -27,18 +21,17 @@ def up(
     ] = None,
     data_dir: DataDir = None,
     processors: Annotated[int, typer.Option(min=1, help="How many processors to run.")] = 1,
-    runner: Annotated[Runner, typer.Option(help="What delivers the records.")] = Runner.native,
+    runner: Runner = Name.native,
     as_json: Json = False,
 ) -> None:
     """Run the whole stack on embedded Kafka and PostgreSQL until SIGTERM or Ctrl-C."""
-    if runner is Runner.faust:
-        raise Unreachable("the faust runner comes in a later version: use --runner native")
     settings = Settings()
     options = stack.Options(
         root=data_directory(data_dir),
         host=host or settings.gateway_host,
         port=port,
         processors=processors,
+        runner=runner,
         partitions=settings.embedded_partitions,
     )
     stack.up(options, _announce_as_json if as_json else _announce)

@@ -28,8 +28,10 @@ class Services:
     processors: Sequence[Part]
 
 
-def foldline_services(root: Path, host: str, port: int, processors: int, environment: Mapping[str, str]) -> Services:
-    """`environment` is complete; `host` and `port` are where the gateway will listen."""
+def foldline_services(
+    root: Path, host: str, port: int, processors: int, runner: str, environment: Mapping[str, str]
+) -> Services:
+    """`environment` is complete; `host` and `port` are where the gateway will listen; `runner` is what processors run on."""
     return Services(
         init=Part(
             name="init",
@@ -46,16 +48,16 @@ def foldline_services(root: Path, host: str, port: int, processors: int, environ
             start_seconds=START_SECONDS,
             grace_seconds=GATEWAY_GRACE_SECONDS,
         ),
-        processors=[_processor(root, f"processor-{number}", environment) for number in range(1, processors + 1)],
+        processors=[_processor(root, f"processor-{number}", runner, environment) for number in range(1, processors + 1)],
     )
 
 
-def _processor(root: Path, name: str, environment: Mapping[str, str]) -> Part:
+def _processor(root: Path, name: str, runner: str, environment: Mapping[str, str]) -> Part:
     ready = root / "run" / f"{name}.ready"
     own = {"FOLDLINE_GROUP_INSTANCE_ID": f"foldline-{name}", "FOLDLINE_READY_FILE": str(ready)}
     return Part(
         name=name,
-        argv=program("process"),
+        argv=[*program("process"), "--runner", runner],
         environment={**environment, **own},
         prepare=lambda: ready.unlink(missing_ok=True),
         ready=ready.exists,

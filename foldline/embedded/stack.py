@@ -28,7 +28,7 @@ from foldline.embedded.supervisor import Supervisor, tell
 LOG_CHECK_SECONDS = 1.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-MakeServices = Callable[[Path, str, int, int, Mapping[str, str]], Services]
+MakeServices = Callable[[Path, str, int, int, str, Mapping[str, str]], Services]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,7 @@ class Options:
     host: str
     port: int | None
     processors: int
+    runner: str
     partitions: int
 
 
@@ -77,7 +78,7 @@ class _Up:
             "FOLDLINE_REPLICATION_FACTOR": "1",
             "FOLDLINE_MIN_INSYNC_REPLICAS": "1",
         }
-        self._services = services(root, options.host, port, options.processors, self._environment)
+        self._services = services(root, options.host, port, options.processors, options.runner, self._environment)
         self._stop = asyncio.Event()
 
     async def run(self, announce: Callable[[Stack], None]) -> None:

@@ -9,17 +9,14 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from foldline.adapters.codec import UPSERTS_TOPIC
 from foldline.adapters.consumer import CHUNK_RECORDS, Record, arrived
 from foldline.adapters.topics import unreachable
-from foldline.domain.errors import Conflict, FoldlineError, LogReplaced, Unreachable
+from foldline.domain.errors import FoldlineError, Unreachable
 from foldline.settings import Settings
+from processors.runners.lives import end, group, live_until, log, topics
 from processors.worker import Ports, Worker
-
-log = structlog.get_logger("foldline.processor")
 
 POLL_SECONDS = 0.1
 # librdkafka's own words for a broker that went away; what came after it may be another log.
@@ -31,29 +28,19 @@ class NativeRunner:
 
     def __init__(self, settings: Settings, ports: Ports, ready_file: Path | None = None) -> None:
         self._settings, self._ports, self._ready_file = settings, ports, ready_file
-        self._topics = [settings.topic_prefix + topic for topic in UPSERTS_TOPIC.values()]
         self._worker: Worker | None = None
         self._failure: FoldlineError | None = None
         self._disturbed = False
 
     def run(self, stop: threading.Event) -> None:
         """Returns once `stop` is set and all that was folded is published. Raises `LogReplaced`."""
-        while not stop.is_set():
-            try:
-                self._run_group(stop)
-            except LogReplaced:
-                raise
-            except Conflict as conflict:
-                log.warning("begin again", reason=str(conflict))
-            except FoldlineError as failure:
-                log.warning("begin again", reason=str(failure), pause_seconds=self._settings.retry_seconds)
-                stop.wait(self._settings.retry_seconds)
+        live_until(stop, lambda: self._run_group(stop), self._settings.retry_seconds)
 
     def _run_group(self, stop: threading.Event) -> None:
         self._failure, self._disturbed = None, False
         consumer = Consumer(self._config())
         try:
-            consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+            consumer.subscribe(topics(self._settings), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
             while not stop.is_set():
                 records = self._poll(consumer)
                 if self._failure is not None:
@@ -116,13 +103,8 @@ class NativeRunner:
 
     def _release(self, drain: bool) -> None:
         worker, self._worker = self._worker, None
-        if worker is None:
-            return
-        try:
-            if drain and not worker.drain(self._settings.transaction_timeout_seconds):
-                log.warning("publication is left to the next owner")
-        finally:
-            worker.close()
+        if worker is not None:
+            end(worker, self._settings.transaction_timeout_seconds if drain else None)
 
     def _disturbance(self, error: KafkaError) -> None:
         if error.code() in DISTURBANCES:
@@ -132,7 +114,7 @@ class NativeRunner:
         settings = self._settings
         config: dict[str, object] = {
             "bootstrap.servers": settings.kafka_bootstrap,
-            "group.id": settings.topic_prefix + settings.consumer_group,
+            "group.id": group(settings),
             "partition.assignment.strategy": "range",
             "enable.auto.commit": False,
             "auto.offset.reset": "error",

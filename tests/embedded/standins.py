@@ -55,8 +55,8 @@ while True:
 """
 
 
-def standins(root: Path, host: str, port: int, processors: int, environment: Mapping[str, str]) -> Services:
-    real = foldline_services(root, host, port, processors, {**environment, "ORDER": str(root / "order")})
+def standins(root: Path, host: str, port: int, processors: int, runner: str, environment: Mapping[str, str]) -> Services:
+    real = foldline_services(root, host, port, processors, runner, {**environment, "ORDER": str(root / "order")})
     return Services(
         init=replace(real.init, argv=[sys.executable, "-c", INIT]),
         gateway=replace(real.gateway, argv=[sys.executable, "-c", GATEWAY]),
@@ -75,6 +75,7 @@ if __name__ == "__main__":
         host="127.0.0.1",
         port=int(port[0]) if port else None,
         processors=1,
+        runner="native",
         partitions=4,
     )
     os.environ["FOLDLINE_TOPIC_PREFIX"] = "standin."

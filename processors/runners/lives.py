@@ -1,0 +1,63 @@
+"""What every runner does: it lives from one assignment to the next, and begins again after whatever went wrong."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from foldline.adapters.codec import UPSERTS_TOPIC
+from foldline.domain.errors import Conflict, FoldlineError, LogReplaced
+from foldline.settings import Settings
+from processors.worker import Ports, Worker
+
+log = structlog.get_logger("foldline.processor")
+
+
+class Runner(Protocol):
+    """What delivers the records to a worker."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Returns once `stop` is set and all that was folded is published. Raises `LogReplaced`."""
+
+
+class Runs(Protocol):
+    """Makes a runner. `ready_file` is made once partitions (perhaps none) are assigned."""
+
+    def __call__(self, settings: Settings, ports: Ports, ready_file: Path | None = None) -> Runner: ...
+
+
+def topics(settings: Settings) -> list[str]:
+    """The topics that a processor reads."""
+    return [settings.topic_prefix + topic for topic in UPSERTS_TOPIC.values()]
+
+
+def group(settings: Settings) -> str:
+    """The consumer group, one for all runners."""
+    return settings.topic_prefix + settings.consumer_group
+
+
+def live_until(stop: threading.Event, life: Callable[[], None], retry_seconds: float) -> None:
+    """Calls `life` until `stop` is set: at once where a race was lost, after a pause where something is away."""
+    while not stop.is_set():
+        try:
+            life()
+        except LogReplaced:
+            raise
+        except Conflict as conflict:
+            log.warning("begin again", reason=str(conflict))
+        except FoldlineError as failure:
+            log.warning("begin again", reason=str(failure), pause_seconds=retry_seconds)
+            stop.wait(retry_seconds)
+
+
+def end(worker: Worker, drain_seconds: float | None) -> None:
+    """Ends a worker: drained for as long as `drain_seconds`, or as it is."""
+    try:
+        if drain_seconds is not None and not worker.drain(drain_seconds):
+            log.warning("publication is left to the next owner")
+    finally:
+        worker.close()
