@@ -158,7 +158,7 @@ def test_every_topic_header_and_view_is_described() -> None:
     event = Upsert("org", "id", None, None, None, 0, "request", 0)
     for name in [name for name, _ in headers_of("items", event, "")] + ["ce_id", "ce_subject"]:
         row("topics-and-tables.md", name)
-    views = re.findall(r"VIEW (foldline\.\w+)", script("views"))
+    views = re.findall(r"CREATE OR REPLACE VIEW (foldline\.\w+)", script("views"))
     for view in views:
         row("topics-and-tables.md", view)
     assert len(views) == len(set(views)) == 7
