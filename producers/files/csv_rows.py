@@ -163,9 +163,10 @@ class _Splitter:
         place = text.find("\n", start, end) + 1
         while 0 < place < end:
             after = text.find("\n", place, end) + 1 or end
-            rows, broken = _taken(csv.reader([text[place:after]], delimiter=self._delimiter, strict=True), 1)
-            if not broken and len(rows[0]) == self._columns:
-                return place
+            if text.count(self._delimiter, place, after) >= self._columns - 1:
+                rows, broken = _taken(csv.reader([text[place:after]], delimiter=self._delimiter, strict=True), 1)
+                if not broken and len(rows[0]) == self._columns:
+                    return place
             place = after
         return 0
 
