@@ -85,7 +85,10 @@ class UserState(NamedTuple):
 
 
 class CaughtUp(NamedTuple):
-    """All was given that the topic had when the reader began; later, that its end is reached again after new records."""
+    """All was given that the topic had when the reader began; later, that its end is reached again after new records.
+
+    The topic has what readers of committed records see: Kafka may show a transaction some milliseconds after its commit.
+    """
 
 
 class Undecodable(NamedTuple):

@@ -102,6 +102,28 @@ def wait_applied(settings: Settings, seconds: float = 60, published: bool = True
             return {(t, p): min(a, b) if published else a for t, p, a, b in rows} == wanted
 
         assert until(reached, seconds), connection.execute("SELECT * FROM foldline.positions").fetchall()
+    if published:
+        wait_readable(settings, seconds)
+
+
+def wait_readable(settings: Settings, seconds: float = 60) -> None:
+    """Waits until readers of committed records see what was published: Kafka marks the end of a transaction a moment after
+    it has said that it is committed."""
+    partitions = [
+        TopicPartition(settings.topic_prefix + topic, partition)
+        for topic in STATE_TOPIC.values()
+        for partition in range(settings.partitions)
+    ]
+    committed, written = (
+        Consumer(reader_config(settings) | {"isolation.level": level}) for level in ("read_committed", "read_uncommitted")
+    )
+    try:
+        for partition in partitions:
+            end = written.get_watermark_offsets(partition, 30)[1]
+            assert until(lambda: committed.get_watermark_offsets(partition, 30)[1] >= end, seconds)  # noqa: B023
+    finally:
+        committed.close()
+        written.close()
 
 
 def table(settings: Settings) -> dict[Entity, dict[str, Any]]:

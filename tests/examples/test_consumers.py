@@ -25,7 +25,7 @@ from foldline.embedded.processes import until
 from foldline.settings import Settings
 from processors import rebuild
 from projections import generations
-from tests.pipeline import append, prepared, running, table, wait_applied
+from tests.pipeline import append, prepared, running, table, wait_applied, wait_readable
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = ("red", "green", "blue", "shoe", "kettle", "Größe", "naïve", '"quoted"', "and")
@@ -136,6 +136,7 @@ def test_an_index_that_is_killed_and_started_at_random_ends_as_the_table_is(sett
         with connect(settings.database_url, "test") as connection:
             pending = b"SELECT count(*) FROM foldline_control.pending_publications"
             assert until(lambda: connection.execute(pending).fetchall() == [(0,)], 60)
+    wait_readable(settings)
     ended(example(settings, tmp_path, "search_index.py", "follow", "--index", str(file), "--once"))
 
     rows = table(settings)

@@ -24,7 +24,7 @@ from foldline.adapters.consumer import arrived, reader_config, watermarks
 from foldline.domain.records import KINDS, Upsert
 from foldline.embedded.processes import until
 from foldline.settings import Settings
-from tests.pipeline import append, ends, prepared, running, table, topic_states, wait_applied
+from tests.pipeline import append, ends, prepared, running, table, topic_states, wait_applied, wait_readable
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("foldline", "schemas", "producers", "processors", "projections")
@@ -147,6 +147,7 @@ def test_verify_finds_and_a_swap_publishes_just_what_it_changes(changed: Path, s
         with psycopg.connect(settings.database_url, autocommit=True) as connection:
             pending = "SELECT count(*) FROM foldline_control.pending_publications"
             assert until(lambda: connection.execute(pending).fetchall() == [(0,)], 60)
+        wait_readable(settings)
         assert published_since(settings, starts) == sorted(
             [(key, 2, " ".join(name.split()).casefold()) for key, name in named.items() if key != "P-0"]
             + [("P-100", 2, "after")]

@@ -24,6 +24,7 @@ from foldline.settings import Settings
 from projections import CaughtUp, ItemState, TopicPosition, TopicReplaced, Undecodable, UserState, Waiting
 from projections.state import Row
 from projections.topics import KafkaStateTopics, Publication
+from tests.pipeline import wait_readable
 
 PRODUCT = State("org_1", "A", "product", "active", {"name": "é😀", "n": [1, None]}, 3, 1, 2_500_000, 0, 7, 0)
 
@@ -52,6 +53,7 @@ def publish(settings: Settings, *states: State, generation: int = 1, kind: Kind 
         ]
         topics.publish({(kind, number): Publication(rows, [])}, generation)
     topics.close()
+    wait_readable(settings)
 
 
 def put(settings: Settings, key: bytes, value: bytes | None, partition: int = 0) -> None:
