@@ -57,15 +57,20 @@ class Inflater:
 
     def feed(self, chunk: bytes) -> bytes:
         """What the chunk adds to the file."""
+        return b"".join(self.pieces(chunk))
+
+    def pieces(self, chunk: bytes) -> Iterator[bytes]:
+        """What the chunk adds to the file, in pieces of at most `CHUNK_BYTES` where it is inflated."""
         if self._head is not None:
             chunk = self._head + chunk
             if len(chunk) < len(GZIP_MAGIC):
                 self._head = chunk
-                return b""
+                return
             self._head = None
             if chunk.startswith(GZIP_MAGIC):
                 self._member = _member()
-        return self._counted(self._inflate(chunk) if self._member else chunk)
+        for piece in self._inflated(chunk) if self._member else (chunk,):
+            yield self._counted(piece)
 
     def end(self) -> bytes:
         """What is left when there are no more chunks."""
@@ -73,9 +78,8 @@ class Inflater:
             raise bad_file("bad_gzip", "The gzip file ends too early: was it copied as a whole?")
         return self._counted(self._head or b"")
 
-    def _inflate(self, chunk: bytes) -> bytes:
-        inflated, room = [], self._limit - self._size
-        while chunk and room >= 0:
+    def _inflated(self, chunk: bytes) -> Iterator[bytes]:
+        while chunk:
             assert self._member is not None
             if self._member.eof:
                 chunk = chunk.lstrip(b"\0")
@@ -83,13 +87,11 @@ class Inflater:
                     break
                 self._member = _member()
             try:
-                piece = self._member.decompress(chunk, room + 1)
+                piece = self._member.decompress(chunk, CHUNK_BYTES)
             except zlib.error as error:
                 raise bad_file("bad_gzip", "The gzip file is damaged: compress it again") from error
-            inflated.append(piece)
-            room -= len(piece)
             chunk = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
-        return b"".join(inflated)
+            yield piece
 
     def _counted(self, data: bytes) -> bytes:
         self._size += len(data)
@@ -111,7 +113,7 @@ def inflated(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
     """The bytes of a file of at most `limit` bytes, inflated where it is gzip. Raises `BadFile`."""
     inflater = Inflater(limit)
     for chunk in chunks:
-        yield inflater.feed(chunk)
+        yield from inflater.pieces(chunk)
     yield inflater.end()
 
 

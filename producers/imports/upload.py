@@ -53,11 +53,13 @@ async def _keep(parts: Parts, import_id: str, request: Request) -> int:
     buffer, block, size = bytearray(), 0, 0
     try:
         async for chunk in request.stream():
-            buffer += inflater.feed(chunk)
-            while len(buffer) >= jobs.BLOCK_BYTES:
-                await parts.connections.run(jobs.write_block, import_id, jobs.FILE, block, bytes(buffer[: jobs.BLOCK_BYTES]))
-                del buffer[: jobs.BLOCK_BYTES]
-                block, size = block + 1, size + jobs.BLOCK_BYTES
+            for piece in inflater.pieces(chunk):
+                buffer += piece
+                while len(buffer) >= jobs.BLOCK_BYTES:
+                    data = bytes(buffer[: jobs.BLOCK_BYTES])
+                    await parts.connections.run(jobs.write_block, import_id, jobs.FILE, block, data)
+                    del buffer[: jobs.BLOCK_BYTES]
+                    block, size = block + 1, size + jobs.BLOCK_BYTES
         buffer += inflater.end()
     except ClientDisconnect:
         raise

@@ -149,3 +149,10 @@ def test_just_within_the_limit() -> None:
     assert b"".join(inflated([data], LIMIT)) == b"".join(inflated([gzip.compress(data)], LIMIT)) == data
     inflater = Inflater(LIMIT)
     assert inflater.feed(b"") + inflater.feed(b"\x1f") + inflater.feed(b"x") + inflater.end() == b"\x1fx"
+
+
+def test_little_that_becomes_much_comes_in_pieces() -> None:
+    inflater = Inflater(20_000_000)
+    sizes = [len(piece) for piece in inflater.pieces(gzip.compress(bytes(10_000_000)))]
+    assert sum(sizes) == 10_000_000
+    assert max(sizes) <= 256 * 1024
