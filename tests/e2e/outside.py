@@ -281,6 +281,6 @@ def _is(process: psutil.Process, name: str) -> bool:
         command = process.cmdline()
         if name == "postgres":  # the server itself, not one of its own children
             return "-D" in command and Path(command[0]).name in ("postgres", "setpriv")
-        return "kafka.Kafka" in command if name == "kafka" else command[-1:] == [name] and "foldline" in " ".join(command)
+        return "kafka.Kafka" in command if name == "kafka" else name in command and "foldline" in " ".join(command)
     except psutil.Error:
         return False
