@@ -247,7 +247,8 @@ def _listed(
     wanted = asked.wanted(org_id)
     found = letters.page(connection, settings, wanted, PAGE_ROWS + 1, before)
     known = letters.groups(connection, settings, Wanted(org_id))
-    groups = letters.groups(connection, settings, wanted) if asked.narrowed or wanted.status else known
+    groups = letters.groups(connection, settings, wanted._replace(status="")) if asked.narrowed else known
+    groups = _with_status(groups, wanted.status)
     if before is not None or asked.reason:
         groups = []
     samples = {
@@ -255,6 +256,12 @@ def _listed(
         for group in groups[:MAX_GROUPS]
     }
     return found, groups[:MAX_GROUPS], samples, known
+
+
+def _with_status(groups: Sequence[Group], status: Status) -> list[Group]:
+    """Those that have letters of a status; counting them again would take as long as counting them did."""
+    left = {"waiting": lambda group: group.waiting, "redriven": lambda group: group.letters > group.waiting}
+    return [group for group in groups if not status or left[status](group)]
 
 
 def _whole(connection: Connection, settings: Settings, org_id: str, place: Place | None) -> tuple[Letter, Forecast]:

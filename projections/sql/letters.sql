@@ -6,37 +6,40 @@ SELECT d.topic, d.partition, d."offset", d.org_id, d.entity_id, d.request_id, d.
     r.attempt, r.asked_by, (extract(epoch FROM r.asked_at) * 1000000)::bigint, r.to_partition, r.log_end, r.landed_offset,
     o.topic || ':' || o.partition || ':' || o."offset",
     CASE WHEN %(raw)s THEN d.key END, CASE WHEN %(raw)s THEN d.value END
-FROM foldline_control.dead_letters d JOIN foldline_control.generations g USING (generation)
+FROM (
+    SELECT * FROM foldline_control.dead_letters d
+    WHERE d.generation = (SELECT generation FROM foldline_control.generations WHERE live)
+        AND d.topic = ANY(%(topics)s::text[]) {filters}
+    ORDER BY d.logged_at {order}, d.topic {order}, d.partition {order}, d."offset" {order} LIMIT %(limit)s
+) AS d
 LEFT JOIN LATERAL (
     SELECT * FROM foldline_control.redrives r
     WHERE r.topic = d.topic AND r.partition = d.partition AND r."offset" = d."offset" ORDER BY r.attempt DESC LIMIT 1
 ) AS r ON true
-LEFT JOIN foldline_control.redrives o
-    ON o.topic = d.topic AND o.to_partition = d.partition AND o.landed_offset = d."offset"
-WHERE g.live AND d.topic = ANY(%(topics)s::text[]) {filters}
-ORDER BY d.logged_at {order}, d.topic {order}, d.partition {order}, d."offset" {order} LIMIT %(limit)s;
+LEFT JOIN LATERAL (
+    SELECT * FROM foldline_control.redrives o
+    WHERE o.topic = d.topic AND o.to_partition = d.partition AND o.landed_offset = d."offset" LIMIT 1
+) AS o ON true
+ORDER BY d.logged_at {order}, d.topic {order}, d.partition {order}, d."offset" {order};
 
 -- name: places
 -- Where those dead letters lie and how large they are, oldest first.
 SELECT d.topic, d.partition, d."offset", coalesce(octet_length(d.value), 0)
-FROM foldline_control.dead_letters d JOIN foldline_control.generations g USING (generation)
-LEFT JOIN LATERAL (
-    SELECT * FROM foldline_control.redrives r
-    WHERE r.topic = d.topic AND r.partition = d.partition AND r."offset" = d."offset" ORDER BY r.attempt DESC LIMIT 1
-) AS r ON true
-WHERE g.live AND d.topic = ANY(%(topics)s::text[]) {filters}
+FROM foldline_control.dead_letters d
+WHERE d.generation = (SELECT generation FROM foldline_control.generations WHERE live)
+    AND d.topic = ANY(%(topics)s::text[]) {filters}
 ORDER BY d.logged_at, d.topic, d.partition, d."offset" LIMIT %(limit)s;
 
 -- name: groups
--- Those dead letters by reason: how many, how many of them wait, when the first and the last came.
-SELECT d.code, count(*), count(*) FILTER (WHERE r.landed_offset IS NULL),
+-- Those dead letters by reason: how many, how many of them were not redriven, when the first and the last came.
+SELECT d.code, count(*), count(*) - count(r.topic),
     (extract(epoch FROM min(d.logged_at)) * 1000000)::bigint, (extract(epoch FROM max(d.logged_at)) * 1000000)::bigint
-FROM foldline_control.dead_letters d JOIN foldline_control.generations g USING (generation)
-LEFT JOIN LATERAL (
-    SELECT * FROM foldline_control.redrives r
-    WHERE r.topic = d.topic AND r.partition = d.partition AND r."offset" = d."offset" ORDER BY r.attempt DESC LIMIT 1
-) AS r ON true
-WHERE g.live AND d.topic = ANY(%(topics)s::text[]) {filters}
+FROM foldline_control.dead_letters d
+LEFT JOIN (
+    SELECT DISTINCT topic, partition, "offset" FROM foldline_control.redrives WHERE landed_offset IS NOT NULL
+) AS r ON r.topic = d.topic AND r.partition = d.partition AND r."offset" = d."offset"
+WHERE d.generation = (SELECT generation FROM foldline_control.generations WHERE live)
+    AND d.topic = ANY(%(topics)s::text[]) {filters}
 GROUP BY d.code ORDER BY 3 DESC, 2 DESC, 1;
 
 -- name: filter_org_id
@@ -61,11 +64,17 @@ AND d.logged_at <= to_timestamp(%(until)s / 1000000) + (%(until)s %% 1000000) * 
 
 -- name: filter_waiting
 -- That were not redriven, as far as is known.
-AND r.landed_offset IS NULL
+AND NOT EXISTS (
+    SELECT 1 FROM foldline_control.redrives w
+    WHERE w.topic = d.topic AND w.partition = d.partition AND w."offset" = d."offset" AND w.landed_offset IS NOT NULL
+)
 
 -- name: filter_redriven
 -- That were redriven.
-AND r.landed_offset IS NOT NULL
+AND EXISTS (
+    SELECT 1 FROM foldline_control.redrives w
+    WHERE w.topic = d.topic AND w.partition = d.partition AND w."offset" = d."offset" AND w.landed_offset IS NOT NULL
+)
 
 -- name: filter_places
 -- That lie there.
@@ -73,7 +82,8 @@ AND (d.topic, d.partition, d."offset") IN
     (SELECT * FROM unnest(%(at_topics)s::text[], %(at_partitions)s::integer[], %(at_offsets)s::bigint[]))
 
 -- name: filter_before
--- Older than a letter.
+-- Older than a letter. The first condition is for the index.
+AND d.logged_at <= to_timestamp(%(before_at)s / 1000000) + (%(before_at)s %% 1000000) * interval '1 microsecond'
 AND (d.logged_at, d.topic, d.partition, d."offset") < (
     to_timestamp(%(before_at)s / 1000000) + (%(before_at)s %% 1000000) * interval '1 microsecond',
     %(before_topic)s, %(before_partition)s, %(before_offset)s

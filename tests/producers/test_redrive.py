@@ -22,6 +22,8 @@ from foldline.adapters.producer import Appended, Header, KafkaLog, NotAppended
 from foldline.domain.errors import FoldlineError, Unreachable
 from foldline.domain.keys import message_key
 from foldline.domain.records import Kind, Upsert
+from foldline.domain.times import format_rfc3339
+from foldline.embedded.processes import until
 from foldline.settings import Settings
 from producers.accounts.audit import entries
 from producers.redrive import Outcome, Redriver
@@ -221,6 +223,37 @@ def test_what_may_be_in_the_log_is_looked_up_first(
     assert audited == 3
 
 
+def test_a_command_that_is_killed_again_and_again_redrives_each_once(stage: Settings, control: Connection, org: str) -> None:
+    lost = rejected(stage, control, [upsert(org, f"P-{n % 50}", n) for n in range(3000)])
+    until_then = format_rfc3339(max(letter.logged_at for letter in lost))
+    quick = stage.model_copy(update={"delivery_timeout_seconds": 1.5})
+
+    def landed() -> int:
+        ((count,),) = control.execute(
+            "SELECT count(*) FROM foldline_control.redrives r JOIN foldline_control.dead_letters d"
+            ' USING (topic, partition, "offset") WHERE d.org_id = %s AND r.landed_offset IS NOT NULL',
+            (org,),
+        ).fetchall()
+        return int(count)
+
+    for _ in range(3):
+        before = landed()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "foldline", "dead-letters", "redrive", "--org", org, "--until", until_then],
+            env=environment(quick), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        until(lambda: landed() > before or process.poll() is not None, 60)  # noqa: B023
+        assert landed() > before
+        process.kill()
+        process.communicate()
+    last = command(quick, "redrive", "--org", org, "--until", until_then, "--json")
+    outcomes = {json.loads(line)["outcome"] for line in last.stdout.splitlines()}
+    assert outcomes <= {"redriven", "already_redriven"}, last
+    assert landed() == 3000
+    again = [letter.redrive_of for letter in waiting(stage, control, org)]
+    assert sorted(map(str, again)) == sorted(str(letter.place) for letter in lost)
+
+
 def test_two_sessions_do_not_redrive_at_once(stage: Settings, control: Connection, org: str) -> None:
     lost = rejected(stage, control, [upsert(org, f"P-{n}", n) for n in range(40)])
     results: list[list[Outcome]] = []
@@ -262,13 +295,16 @@ def test_an_operation_counts_what_was_redriven_once(gateway: Gateway, stage: Set
     assert after == sent
 
 
-def command(stage: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+def environment(stage: Settings) -> dict[str, str]:
     values = {name: value for name, value in stage.model_dump().items() if value is not None}
-    environment = os.environ | {f"FOLDLINE_{name.upper()}": str(value) for name, value in values.items()}
-    environment["FOLDLINE_DATA_DIR"] = "/nonexistent"
+    own = {f"FOLDLINE_{name.upper()}": str(value) for name, value in values.items()}
+    return os.environ | own | {"FOLDLINE_DATA_DIR": "/nonexistent"}
+
+
+def command(stage: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "foldline", "dead-letters", *arguments],
-        env=environment, capture_output=True, text=True, check=False, timeout=120,
+        env=environment(stage), capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
 
 

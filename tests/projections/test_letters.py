@@ -72,8 +72,8 @@ def test_filters(tables: Connection, settings: Settings) -> None:
     put(tables, Place(USERS, 0, 5), org_id=None, entity_id=None, request_id=None, record_index=None, code="undecodable")
     put(tables, Place("other.items.upserts.v1", 0, 6))
     redriven(tables, Place(ITEMS, 0, 1), 1, 8)
-    redriven(tables, Place(USERS, 0, 4), 1, 8)
-    redriven(tables, Place(USERS, 0, 4), 2, None)  # nobody knows whether it landed
+    redriven(tables, Place(ITEMS, 0, 1), 2, None)
+    redriven(tables, Place(USERS, 0, 4), 1, None)  # nobody knows whether it landed
     found = {
         Wanted(): [("users", 0, 5), ("users", 0, 4), ("items", 2, 3), ("items", 1, 2), ("items", 0, 1)],
         Wanted("o"): [("users", 0, 4), ("items", 2, 3), ("items", 0, 1)],
