@@ -123,6 +123,19 @@ def test_an_upsert_of_an_older_schema_is_read_with_its_own_ids() -> None:
     assert UpsertCodec("items", Renumbered()).decode(value) == ITEM
 
 
+@pytest.mark.parametrize("kind", ["nonsense", {"type": "fixed", "name": "Amount"}, {"logicalType": "date"}, None, 7])
+def test_a_schema_of_a_stranger_that_is_not_avro_is_the_records_fault(kind: Any) -> None:
+    class Careless(BundledRegistry):
+        def schema_of(self, schema_id: int) -> dict[str, Any]:
+            return {"type": "record", "name": "R", "fields": [{"name": "a", "type": kind}]}
+
+    found = UpsertCodec("items", Careless()).decode(b"\0\0\0\0\7" + VALUE[5:])
+    assert isinstance(found, Rejection)
+    assert (found.code, found.message.startswith("its schema is not one of Avro: ")) == ("unknown_schema", True)
+
+
 def test_logical_types_are_taken_off() -> None:
     schema = {"type": "record", "fields": [{"type": ["null", {"type": "long", "logicalType": "timestamp-micros"}]}]}
     assert without_logical_types(schema) == {"type": "record", "fields": [{"type": ["null", "long"]}]}
+    amount = {"type": "fixed", "name": "Amount", "size": 8}
+    assert without_logical_types(amount | {"logicalType": "decimal", "precision": 9}) == amount | {"precision": 9}

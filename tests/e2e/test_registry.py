@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from io import BytesIO
-from pathlib import Path
 
 import fastavro
 import psycopg
@@ -55,7 +51,7 @@ def begun_again(logs: list[dict[str, object]]) -> int:
 
 
 def test_what_is_known_goes_on_and_what_is_not_waits(
-    kafka: str, database: str, topic_prefix: str, schema_registry: str, tmp_path: Path
+    kafka: str, database: str, topic_prefix: str, schema_registry: str
 ) -> None:
     with proxied(schema_registry) as (url, proxy):
         settings = prepared(kafka, database, topic_prefix, schema_registry_url=url)
@@ -102,16 +98,6 @@ def test_what_is_known_goes_on_and_what_is_not_waits(
         assert [entry.rejection and entry.rejection.code for entry in history(settings, "items", org_id, "A")] == [
             None, None, None, None, None, "unknown_schema", None,
         ]  # fmt: skip
-        assert foldline(settings, tmp_path, "verify") == 0
-
-
-def foldline(settings: Settings, directory: Path, *arguments: str) -> int:
-    """The exit code of a command by these settings, as a process of its own."""
-    changed = {f"FOLDLINE_{name.upper()}": str(getattr(settings, name)) for name in settings.model_fields_set}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FOLDLINE_")}
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "foldline", *arguments], env=kept | changed, cwd=directory, check=False
-    ).returncode
 
 
 def test_who_starts_while_the_registry_is_away_begins_when_it_is_back(
