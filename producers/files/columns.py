@@ -108,7 +108,7 @@ def _numbers(name: str, cells: Sequence[str], faulty: Faults) -> Sequence[Any]:
         if cell and is_number(cell):
             found[place] = orjson.loads(cell)
         elif cell:
-            message = f"{name} is not a number that is kept exactly (JSON's form, at most {SIGNIFICANT_DIGITS} digits)"
+            message = f"{name} must be a number as JSON writes it, with at most {SIGNIFICANT_DIGITS} digits"
             faulty.setdefault(place, []).append((name, "invalid_number", message))
     return found
 

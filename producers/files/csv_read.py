@@ -80,7 +80,8 @@ class CsvReader:
         code = "too_few_cells" if len(row) < width else "too_many_cells"
         entity_id = row[self._at[0]] if len(row) > self._at[0] else ""
         known = entity_id if entity_id and id_fault(entity_id) is None else None
-        message = f"the row has {len(row)} cells, the header has {width}"
+        hint = "is a line broken in a cell" if len(row) < width else "is a delimiter in a cell"
+        message = f"the row has {len(row)} cells, the header has {width}: {hint} without quotes?"
         return Bad(number, line, known, [Problem(line, number + 1, "", code, message, shown(row[0]), known)], row)
 
     def _upserts(

@@ -299,3 +299,20 @@ def test_quoting(rows: str, errors: list[tuple[int, int, str]], ids: list[str], 
     found = read(HEADER + rows, size=size)
     assert [(problem.line, problem.row, problem.code) for problem in found.errors] == errors
     assert [upsert.entity_id for upsert in found.upserts] == ids
+
+
+def test_no_message_tells_the_value_of_an_attribute() -> None:
+    secret = "s3cret"
+    found = read(
+        "item_id,item_type,status,a,b,c,attributes\n"
+        f'A,p,active,{secret},{secret},{secret},"{{""x"": {secret}}}"\n'
+        f'B,p,active,,,"[""{secret}\\u0000""]","{{""x"": ""{secret}\\ud800""}}"\n'
+        f"C,p,active,{secret}\n"
+        f'D,p,active,"{secret}"{secret}\n',
+        types={"a": "number", "b": "boolean", "c": "json"},
+    )
+    assert [problem.code for problem in found.errors] == [
+        "invalid_number", "invalid_boolean", "invalid_json", "invalid_json", "invalid_string", "invalid_string",
+        "too_few_cells", "bad_quoting",
+    ]  # fmt: skip
+    assert [problem.message for problem in found.errors if secret in problem.message] == []

@@ -182,3 +182,9 @@ def test_brackets_without_end() -> None:
     assert (problem.line, problem.code) == (2, "too_deep")
     found = read(f"{A}\n" + '{"a":' * 500_000 + f"\n{B}")
     assert lines_of(found) == [(2, 2, "", "too_deep")]
+
+
+def test_no_message_tells_the_value_of_an_attribute() -> None:
+    for attributes_of_it in ('{"x":"s3cret\\u0000"}', '"s3cret"', '{"x":s3cret}', '{"x":"s3cret" 1}', '{"x":"s3cret\\x"}'):
+        (problem,) = read(item(f'"attributes":{attributes_of_it}')).errors
+        assert "s3cret" not in problem.message
