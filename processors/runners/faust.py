@@ -219,7 +219,8 @@ class FaustRunner:
 
     async def revoked(self) -> None:
         """Gives all partitions back, after what was handled is committed and published."""
-        log.info("revoked", partitions=len(self.wanted))
+        if self._worker is not None:
+            log.info("revoked", partitions=len(self.wanted))
         try:
             await self._release(drain=True)
         except FoldlineError as failure:
