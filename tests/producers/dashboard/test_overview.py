@@ -157,7 +157,7 @@ def test_buckets_hold_what_was_in_them(stage: Settings, owner: Visitor) -> None:
 def test_a_chart_is_a_table_for_who_sees_none(stage: Settings, owner: Visitor) -> None:
     run(
         stage,
-        "INSERT INTO foldline_control.record_counts VALUES (%(org)s, now(), 'items', 1200, 2, 3)",
+        "INSERT INTO foldline_control.record_counts VALUES (%(org)s, now() - interval '1 min', 'items', 1200, 2, 3)",
         org=org_of(stage, owner),
     )
     answer = owner.get("/overview/items.json", headers=HTMX)
