@@ -11,26 +11,12 @@ from playwright.sync_api import expect
 
 from tests.browser.imports import imported
 from tests.browser.person import Arrival, Person
+from tests.browser.team import invited
 from tests.e2e.outside import Stack, client
 
 pytestmark = pytest.mark.server
 
 CATALOGUE = Path(__file__).parents[2] / "examples/catalog.csv"
-
-
-def invited(owner: Person, guest: Person, role: str = "Member") -> None:
-    """The owner makes an invitation, and the guest uses its link."""
-    guest.email, guest.organisation = f"guest-{owner.email}", owner.organisation
-    owner.page.goto("/team")
-    owner.link("Invite somebody").click()
-    owner.field("E-mail address").fill(guest.email)
-    owner.page.get_by_label(role).check()
-    owner.button("Create invitation").click()
-    guest.page.goto(owner.shown_link())
-    guest.field("Your name").fill("Grace Guest")
-    guest.field("Password").fill(guest.password)
-    guest.button("Create account and join").click()
-    expect(guest.page.get_by_text(guest.organisation).first).to_be_visible()
 
 
 def test_an_invitation_makes_a_member_who_reads_and_cannot_import(owner: Person, arrive: Arrival, stack: Stack) -> None:
@@ -131,6 +117,7 @@ def test_a_password_is_reset_by_a_link(owner: Person, arrive: Arrival) -> None:
     guest = arrive()
     invited(owner, guest)
     owner.page.goto("/team")
+    guest.page.goto("/team")  # a page that asks for nothing by itself
     owner.link("Reset the password of Grace Guest").click()
     owner.button("Create link").click()
     link = owner.shown_link()
