@@ -19,7 +19,7 @@ from foldline.domain.keys import id_fault
 from foldline.domain.records import Kind
 from foldline.domain.times import parse_rfc3339
 from foldline.settings import Settings
-from processors.history import Entry, history, state_at
+from projections.history import Entry, history, state_at
 from projections.reader import Found, found_of, state_json, state_now
 
 

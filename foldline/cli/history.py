@@ -12,7 +12,7 @@ from foldline.cli.get import KINDS, Record, reading
 from foldline.cli.orgs import Org, connected
 from foldline.domain.errors import FoldlineError
 from foldline.domain.times import format_rfc3339
-from processors.history import Entry, history
+from projections.history import Entry, history
 from projections.reader import import_of
 
 

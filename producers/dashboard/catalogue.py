@@ -16,6 +16,7 @@ from foldline.domain.keys import id_fault
 from foldline.domain.records import ID_MAX_CHARACTERS, Kind
 from producers.dashboard.catalogue_view import attribute_rows, marked, shown_json
 from producers.dashboard.filters import count
+from producers.dashboard.history import imports_of, past
 from producers.dashboard.pages import HEADERS, fragment, page, wants_fragment
 from producers.dashboard.people import Member, base_url, member
 from producers.gateway.envelope import Json
@@ -210,6 +211,8 @@ async def _record(request: Request, kind: Kind, entity_id: str) -> Response:
         return page(request, "record_missing.html", who, 404, kind=kind, path_of=PATHS[kind], entity_id=entity_id)
     if request.query_params.get("as") == "json":
         return Json(state_json(kind, found.state), headers=HEADERS)
+    if request.query_params.get("as") == "history":
+        return await _history(request, who, kind, entity_id)
     text, whole = shown_json(found.state.attributes)
     return page(
         request,
@@ -223,6 +226,22 @@ async def _record(request: Request, kind: Kind, entity_id: str) -> Response:
         whole=whole,
         base=base_url(request, parts.settings),
     )
+
+
+async def _history(request: Request, who: Member, kind: Kind, entity_id: str) -> Response:
+    parts = parts_of(request)
+    found = await past(parts.settings, kind, who.org_id, entity_id)
+    imports = await parts.connections.run(imports_of, who.org_id, found)
+    context: dict[str, Any] = {
+        "kind": kind,
+        "path_of": PATHS[kind],
+        "entity_id": entity_id,
+        "past": found,
+        "imports": imports,
+    }
+    if wants_fragment(request):
+        return fragment(request, "record_history.html", "history", who, **context)
+    return page(request, "record_history.html", who, **context)
 
 
 def _asked(kind: Kind, given: QueryParams) -> Asked:

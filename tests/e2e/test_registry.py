@@ -15,8 +15,8 @@ from foldline.adapters.registry import registry_of
 from foldline.domain.keys import message_key
 from foldline.embedded.processes import until
 from foldline.settings import Settings
-from processors.history import history
 from producers.tenants import create_organisation, set_rate_limit
+from projections.history import history
 from tests.adapters.test_registry import TOPICS, proxied
 from tests.e2e.outside import data
 from tests.pipeline import append_raw, prepared, running, table, topic_states, wait_applied

@@ -7,7 +7,7 @@ import random
 from foldline.domain.fold import FOLD
 from foldline.domain.keys import message_key, partition_of
 from foldline.domain.records import Rejection, State, Upsert
-from processors.history import Entry, history, state_at
+from projections.history import Entry, history, state_at
 from tests.pipeline import append, append_raw, prepared
 
 
