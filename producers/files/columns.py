@@ -15,9 +15,9 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import orjson
 
-from foldline.domain.records import Rejection
+from foldline.domain.records import ATTRIBUTES_MAX_BYTES, Rejection
 from foldline.domain.values import DOUBLE_MAX, DOUBLE_MIN, PLAIN, Unparsable, faults, look, parse, parse_exactly, printable
-from producers.files.problems import MOST_A_ROW
+from producers.files.problems import LARGE, MOST_A_ROW
 
 ColumnType: TypeAlias = Literal["text", "number", "boolean", "json", "omit"]
 TYPES: Final[tuple[ColumnType, ...]] = ("text", "number", "boolean", "json", "omit")
@@ -95,6 +95,10 @@ def _texts(name: str, cells: Sequence[str], faulty: Faults) -> Sequence[Any]:
         for place, cell in enumerate(cells):
             if "\0" in cell:
                 faulty.setdefault(place, []).append((name, "invalid_string", f"{name} has U+0000"))
+    if max(map(len, cells)) > ATTRIBUTES_MAX_BYTES:
+        for place, cell in enumerate(cells):
+            if len(cell) > ATTRIBUTES_MAX_BYTES:
+                faulty.setdefault(place, []).append(("attributes", *LARGE))
     return [cell or ABSENT for cell in cells] if "" in cells else cells
 
 

@@ -16,8 +16,8 @@ from producers.files.csv_failed import FailedRows
 from producers.files.csv_header import required_fields
 from producers.files.csv_rows import Batch, Line, batches
 from producers.files.first_pass import Survey
-from producers.files.problems import MORE, Problem, first_ones, named, shown
-from producers.files.rows import LARGE, Bad, Rows, is_large
+from producers.files.problems import LARGE, MORE, Problem, first_ones, named, shown
+from producers.files.rows import Bad, Rows, is_large
 from producers.files.source import Blocks
 from producers.validation import FIELDS, Stamp
 

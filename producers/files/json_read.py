@@ -15,8 +15,8 @@ from foldline.domain.values import Unparsable, parse_exactly
 from producers.files.csv_header import required_fields
 from producers.files.first_pass import ERROR_COLUMN, Survey, elements
 from producers.files.json_rows import Element, is_record
-from producers.files.problems import MORE, Problem, first_ones, shown
-from producers.files.rows import LARGE, Bad, Rows, is_large
+from producers.files.problems import LARGE, MORE, Problem, first_ones, shown
+from producers.files.rows import Bad, Rows, is_large
 from producers.files.source import Blocks
 from producers.validation import FieldError, Stamp, certain, judge, upsert_of
 

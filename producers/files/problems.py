@@ -7,11 +7,13 @@ from itertools import islice
 from typing import Any, Final, NamedTuple, TypeVar
 
 from foldline.domain.errors import FoldlineError
+from foldline.domain.records import ATTRIBUTES_MAX_BYTES
 from foldline.domain.values import printable
 
 VALUE_CHARACTERS: Final = 100
 MOST_A_ROW: Final = 100
 MORE: Final = ("more_errors", f"the row has more than {MOST_A_ROW} errors; these are the first")
+LARGE: Final = ("record_too_large", f"the attributes have more than {ATTRIBUTES_MAX_BYTES:,} bytes as JSON")
 
 _One = TypeVar("_One")
 

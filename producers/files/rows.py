@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from foldline.domain.records import ATTRIBUTES_MAX_BYTES, Rejection, Upsert
 from foldline.domain.values import attributes_of
 from producers.files.problems import Problem
-
-LARGE: Final = ("record_too_large", f"the attributes have more than {ATTRIBUTES_MAX_BYTES:,} bytes as JSON")
 
 
 class Bad(NamedTuple):
