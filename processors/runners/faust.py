@@ -183,7 +183,7 @@ class FaustRunner:
             raise self._failure
         crash = starting.exception() if starting.done() and not starting.cancelled() else app.crash_reason
         if crash is not None or app.should_stop:
-            raise Unreachable(f"Faust has stopped: {type(crash).__name__}: {crash}")
+            raise Unreachable("Faust has stopped" + (f": {type(crash).__name__}: {crash}" if crash is not None else ""))
 
     async def _handle(self, records: list[Delivered]) -> None:
         async with self._turn:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 
 import aiokafka
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import NoOffsetForPartitionError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.threads import WorkerThread
@@ -137,6 +138,12 @@ class Consumer(driver.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         await self._owner.assigned(assigned)
         await super().on_partitions_assigned(assigned, generation_id)  # goes to what is committed, and lets it flow
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109
+        try:
+            return await super()._getmany(active_partitions, timeout)
+        except NoOffsetForPartitionError:  # of partitions that have just come, and go to where they are wanted in a moment
+            return {}
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Goes to where the owner wants each partition to be delivered from, and says where that is."""
