@@ -104,7 +104,8 @@ def test_keys(stack: Stack) -> None:
     assert (list(made), made["role"]) == (["key_id", "org_id", "role", "key"], "publishable")
     listed = lines(stack.foldline("keys", "list", org.org_id, "--json"))
     assert sorted(key["role"] for key in listed) == ["publishable", "publishable", "secret"]
-    assert {"key_id", "org_id", "role", "hint", "created_at", "revoked_at"} == set(listed[0])
+    shown = {"key_id", "org_id", "role", "hint", "created_at", "revoked_at"}
+    assert shown | {"created_by", "last_used_at", "expires_at", "usable"} == set(listed[0])
     everything = stack.foldline("keys", "list", "--json").stdout + stack.foldline("keys", "list").stdout
     assert org.org_id in everything
     for secret in (org.secret_key, org.publishable_key, made["key"]):
