@@ -130,21 +130,38 @@ def _column(kind: Kind, names: list[str], place: int, guess: Guess, types: Mappi
 
 def _json(kind: Kind, blocks: Blocks, text: Text) -> Survey:
     file_format: Format = "json" if text.first == b"[" else "single" if _is_single(blocks, text) else "ndjson"
-    id_field, *_ = required = required_fields(kind)
-    filled: Counter[str] = Counter()
-    seen: dict[str, Counter[ColumnType]] = {}
-    rows, digests = 0, array("q")
+    rows, keys, digests = 0, _Keys(kind), array("q")
     for batch in elements(blocks, file_format):
         rows += len(batch)
+        _add_digests(digests, keys.add(batch))
+    return Survey(file_format, "", keys.columns(), rows, text.size, text.bom, _repeated(digests))
+
+
+class _Keys:
+    """What there is in records: how often each field, and each key of `attributes` by the type of its value."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._required = required_fields(kind)
+        self._fields: Counter[str] = Counter()
+        self._keys: dict[str, Counter[ColumnType]] = {}
+
+    def add(self, batch: list[Element]) -> list[str]:
+        """Adds records, and returns their ids. Nothing of them is alive afterwards."""
         records = [record for element in batch if type(record := _loaded(element)) is dict]
-        _add_digests(digests, [one for record in records if type(one := record.get(id_field)) is str])
-        filled.update({name: sum(name in record for record in records) for name in required})
-        _see([sent for record in records if type(sent := record.get("attributes")) is dict], seen)
-    columns = [Column(name, "text", "text", True, filled[name]) for name in required]
-    columns += [
-        Column(name, kind_of, kind_of, False, types.total()) for name, types in seen.items() for kind_of in [_one(types)]
-    ]
-    return Survey(file_format, "", tuple(columns), rows, text.size, text.bom, _repeated(digests))
+        self._fields.update({name: sum(name in record for record in records) for name in self._required})
+        objects: list[dict[str, Any]] = [sent for record in records if type(sent := record.get("attributes")) is dict]
+        values = chain.from_iterable(map(dict.values, objects))
+        for (name, kind), count in Counter(zip(chain.from_iterable(objects), map(type, values), strict=True)).items():
+            if name in self._keys or len(self._keys) < MAX_NAMED:
+                self._keys.setdefault(name, Counter())[_JSON_TYPES.get(kind, "json")] += count
+        return [sent for record in records if type(sent := record.get(self._required[0])) is str]
+
+    def columns(self) -> tuple[Column, ...]:
+        fields = [Column(name, "text", "text", True, self._fields[name]) for name in self._required]
+        found = [
+            (name, next(iter(types)) if len(types) == 1 else "json", types.total()) for name, types in self._keys.items()
+        ]
+        return (*fields, *(Column(name, kind, kind, False, count) for name, kind, count in found))
 
 
 def _loaded(element: Element) -> Any:
@@ -152,18 +169,6 @@ def _loaded(element: Element) -> Any:
         return None if element.code else parse(element.raw)[0]
     except Unparsable:
         return None
-
-
-def _see(objects: list[dict[str, Any]], seen: dict[str, Counter[ColumnType]]) -> None:
-    """Counts the types of the values of each key."""
-    values = chain.from_iterable(map(dict.values, objects))
-    for (name, kind), count in Counter(zip(chain.from_iterable(objects), map(type, values), strict=True)).items():
-        if name in seen or len(seen) < MAX_NAMED:
-            seen.setdefault(name, Counter())[_JSON_TYPES.get(kind, "json")] += count
-
-
-def _one(types: Counter[ColumnType]) -> ColumnType:
-    return next(iter(types)) if len(types) == 1 else "json"
 
 
 def _is_single(blocks: Blocks, text: Text) -> bool:

@@ -116,6 +116,7 @@ class JsonReader:
             if not is_large(upsert.attributes):
                 return upsert
             errors = [FieldError(row, upsert.entity_id, "attributes", *LARGE)]
+        del record  # it may take a hundred megabytes, and is parsed once more to be shown
         values = _values(element.raw, [error.field for error in errors])
         problems = [
             Problem(element.line, row + 1, error.field, error.code, error.message, value, error.id)

@@ -20,6 +20,7 @@ from producers.files.source import ROW_BYTES, Blocks, chunks
 
 BATCH_ROWS: Final = 1000
 CUT_BYTES: Final = 1000
+QUICK_DEPTH: Final = 5
 TOO_LARGE: Final = f"the record has more than {ROW_BYTES:,} bytes"
 
 _SPACE: Final = b" \t\r\n"
@@ -96,18 +97,19 @@ def _own(raw: bytes) -> bytes:
     return raw
 
 
-# An element that nests up to three deep, in one go. Nothing here goes back over what it has matched.
+# An element that nests up to `QUICK_DEPTH` deep, in one go. Nothing here goes back over what it has matched.
 _STRING: Final = rb'"[^"\\]*+"|"(?:[^"\\]++|\\.)*+"'
 _OTHER: Final = rb'[^"\[\]{}]*+'
 
 
-def _nest(within: bytes) -> bytes:
-    """A pattern of an object or an array in which there may be strings and what is `within`."""
+def _nested(depth: int) -> bytes:
+    """A pattern of an object or an array that nests so deep at most."""
+    within = b"|" + _nested(depth - 1) if depth > 1 else b""
     inside = rb"%b(?:(?:%b%b)%b)*+" % (_OTHER, _STRING, within, _OTHER)
     return rb"\{%b\}|\[%b\]" % (inside, inside)
 
 
-_ELEMENT: Final = rb'(%b|%b|[^ \t\r\n,\[\]{}"]++(?=[ \t\r\n,\]]))' % (_nest(b"|" + _nest(b"|" + _nest(b""))), _STRING)
+_ELEMENT: Final = rb'(%b|%b|[^ \t\r\n,\[\]{}"]++(?=[ \t\r\n,\]]))' % (_nested(QUICK_DEPTH), _STRING)
 _BRACKET: Final = re.compile(rb"%b(?:(?:%b)%b)*+([\[\]{}])" % (_OTHER, _STRING, _OTHER), re.DOTALL)
 _BLANK: Final = re.compile(rb"[ \t\r\n]*+")
 _SCALAR: Final = re.compile(rb'[^ \t\r\n,\[\]{}"]*+')

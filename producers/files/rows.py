@@ -42,8 +42,10 @@ class Rows(NamedTuple):
 
 def is_large(attributes: str | None) -> bool:
     """Whether the fold would find that attributes have too many bytes. It writes numbers in a form of its own, in which they
-    may be four times as long; a character has up to four bytes."""
+    are at least half and at most four times as long; a character has up to four bytes."""
     if attributes is None or 5 * len(attributes) <= ATTRIBUTES_MAX_BYTES:
         return False
+    if len(attributes) > 2 * ATTRIBUTES_MAX_BYTES:
+        return True
     found = attributes_of(attributes)
     return isinstance(found, Rejection) or found[1] > ATTRIBUTES_MAX_BYTES
