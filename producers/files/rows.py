@@ -41,11 +41,11 @@ class Rows(NamedTuple):
 
 
 def is_large(attributes: str | None) -> bool:
-    """Whether the fold would find that attributes have too many bytes. It writes numbers in a form of its own, in which they
-    are at least half and at most four times as long; a character has up to four bytes."""
+    """Whether the fold would find that attributes have too many bytes. It writes numbers in a form of its own: `1.0` is half
+    as long there, `1e18` four times; and a character has up to four bytes."""
     if attributes is None or 5 * len(attributes) <= ATTRIBUTES_MAX_BYTES:
         return False
-    if len(attributes) > 2 * ATTRIBUTES_MAX_BYTES:
+    if len(attributes) > (2 if ".0" in attributes else 1) * ATTRIBUTES_MAX_BYTES:
         return True
     found = attributes_of(attributes)
     return isinstance(found, Rejection) or found[1] > ATTRIBUTES_MAX_BYTES

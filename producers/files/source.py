@@ -17,7 +17,7 @@ Blocks: TypeAlias = Callable[[], Iterator[bytes]]
 
 BOM: Final = codecs.BOM_UTF8
 GZIP_MAGIC: Final = b"\x1f\x8b"
-ROW_BYTES: Final = 4 * 1024 * 1024
+ROW_BYTES: Final = 2 * 1024 * 1024
 CHUNK_BYTES: Final = 256 * 1024
 SAMPLE_BYTES: Final = 4096
 

@@ -180,7 +180,7 @@ def test_brackets_without_end() -> None:
     assert (problem.line, problem.code) == (1, "too_deep")
     (problem,) = refused(f"[{A},\n" + '{"a":' * 500_000)
     assert (problem.line, problem.code) == (2, "too_deep")
-    found = read(f"{A}\n" + '{"a":' * 500_000 + f"\n{B}")
+    found = read(f"{A}\n" + '{"a":' * 300_000 + f"\n{B}")
     assert lines_of(found) == [(2, 2, "", "too_deep")]
 
 

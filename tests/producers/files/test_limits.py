@@ -65,6 +65,8 @@ def test_attributes_may_have_a_mebibyte_as_the_fold_writes_them() -> None:
             (2, "attributes", "record_too_large")
         ]
         assert [len(one["x"]) for one in attributes(found)] == [len(full)]
+    whole = ",".join(["1.0"] * 300_000)  # as long as that only until they are whole numbers
+    assert read(item("A", f'{{"x":[{whole}]}}')).errors == []
     numbers = ",".join(["1e18"] * 60_000)  # a million bytes more, once they are whole numbers
     found = read(item("A", f'{{"x":[{numbers}]}}'))
     assert places(found.errors) == [(1, 1, "attributes", "record_too_large")]
