@@ -10,7 +10,7 @@ import pytest
 
 from foldline.domain.records import DETAIL_FIELD, ID_FIELD, Kind, Upsert
 from producers import files
-from producers.files import BadFile, ColumnType, Problem, Survey
+from producers.files import BadFile, ColumnType, Problem, Survey, source
 from producers.validation import Stamp
 
 STAMP = Stamp("org_a", "0123456789abcdef0123456789abcdef", 1_736_672_400_000_000)
@@ -40,7 +40,13 @@ def blocks_of(data: bytes, size: int = BLOCK_BYTES) -> files.Blocks:
 def read(
     data: str | bytes, kind: Kind = "items", types: Mapping[str, ColumnType] = {}, size: int = BLOCK_BYTES, from_row: int = 0
 ) -> Read:
-    """Reads a file both times. Raises `BadFile`."""
+    """Reads a file both times, in blocks of `size` bytes and no larger steps. Raises `BadFile`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "CHUNK_BYTES", max(size, len(source.BOM)))
+        return _read(data, kind, types, size, from_row)
+
+
+def _read(data: str | bytes, kind: Kind, types: Mapping[str, ColumnType], size: int, from_row: int) -> Read:
     blocks = blocks_of(data.encode() if isinstance(data, str) else data, size)
     survey = files.survey(kind, blocks, types)
     upserts, errors, warnings, failed, wrong, ids, without = list[Upsert](), [], [], b"", 0, list[str](), 0
