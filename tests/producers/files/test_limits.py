@@ -85,11 +85,11 @@ def peak():
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) // 1024
 
-keys = b",".join(b'"%d":0' % n for n in range(60_000))
-twice = b"item_id,item_type,status\\n" + b"".join(b"%d,p,active\\n" % n for n in range(60_000)) * 2
-wrong = b"item_id,item_type,status\\n" + b",,\\n" * 40_000
+keys = b",".join(b'"%d":0' % n for n in range(40_000))
+twice = b"item_id,item_type,status\\n" + b"".join(b"%d,p,active\\n" % n for n in range(40_000)) * 2
+wrong = b"item_id,item_type,status\\n" + b",,\\n" * 20_000
 large = b"[" + b",".join(b'{"attributes":{%b}}' % keys for _ in range(4)) + b"]"
-faults = b'{"attributes":{"x":[1e99,' + b"1e99," * 60_000 + b"1]}}\\n" + b"{}\\n" * 10_000
+faults = b'{"attributes":{"x":[1e99,' + b"1e99," * 40_000 + b"1]}}\\n" + b"{}\\n" * 5_000
 before = peak()
 for data in (twice, wrong, large, faults):
     blocks = lambda: (data[at:at + 1_000_000] for at in range(0, len(data), 1_000_000))

@@ -93,8 +93,8 @@ def test_one_sentence(data: bytes, line: int, code: str, sentence: str) -> None:
 
 
 def test_the_line_of_the_first_byte_that_is_not_utf8() -> None:
-    lines = [HEADER.encode(), *(b"A,p,active,%d\n" % n for n in range(50_000)), b"B,p,active,\xe4\n"]
-    assert refused(b"".join(lines))[0].line == 50_002
+    lines = [HEADER.encode(), *(b"A,p,active,%d\n" % n for n in range(20_000)), b"B,p,active,\xe4\n"]
+    assert refused(b"".join(lines))[0].line == 20_002
     for size in (1, 2, 3, 100):
         with pytest.raises(BadFile) as raised:
             survey("items", blocks_of("äöü\n€".encode() + b"\n\xff", size))
