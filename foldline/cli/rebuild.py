@@ -94,9 +94,9 @@ def _building(connection: Connection, purpose: str, *, resume: bool = True) -> I
     """A generation to build. Where somebody cancels, nothing of it is left; where a server fails, the next one goes on."""
     generations.hold(connection)
     generation, resumed = generations.begin(connection, purpose, resume=resume)
-    if resumed:
-        typer.echo(f"going on with generation {generation}", err=True)
     try:
+        if resumed:
+            typer.echo(f"going on with generation {generation}", err=True)
         yield generation
     except (KeyboardInterrupt, typer.Abort):
         generations.drop(connection, generation)
