@@ -32,14 +32,12 @@ def serve(settings: Settings) -> None:
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     with bound(settings.gateway_host, settings.gateway_port) as listener:
         server = Server(assemble(settings), ImporterChild(settings))
-        host, port = listener.getsockname()[:2]
         # What lives as long as the process is never looked through again; the rest less often than by default.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it is done
             signal.signal(number, lambda *_: setattr(server, "should_exit", True))
-        _log.info("gateway listens", host=host, port=port)
         server.run(sockets=[listener])
         _log.info("gateway is drained")
 
@@ -88,6 +86,9 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for listener in sockets or ():
+            host, port = listener.getsockname()[:2]
+            _log.info("gateway listens", host=host, port=port)
         if self._importer is not None:
             self._importer.start()
 
