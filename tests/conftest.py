@@ -14,8 +14,10 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from hypothesis import settings
 
-from tests.registry import registry
-from tests.stack import Servers, servers
+pytest.register_assert_rewrite("tests.e2e.outside", "tests.pipeline", "tests.processors.dead_letters")
+
+from tests.registry import registry  # noqa: E402
+from tests.stack import Servers, servers  # noqa: E402
 
 # How properties are tried; with CI in the environment always on the same examples.
 settings.register_profile("foldline", max_examples=40, deadline=None, derandomize="CI" in os.environ)

@@ -15,7 +15,7 @@ from foldline.adapters.codec import STATE_TOPIC, UPSERTS_TOPIC, UpsertCodec, dec
 from foldline.adapters.consumer import arrived, reader_config, watermarks
 from foldline.adapters.postgres import connect
 from foldline.adapters.registry import ensure_schemas, registry_of
-from foldline.adapters.topics import ensure_topics
+from foldline.adapters.topics import DEAD_LETTERS_TOPIC, ensure_topics
 from foldline.cli.process import ports, runner_of
 from foldline.cli.runners import Name
 from foldline.domain.fold import FOLD
@@ -111,7 +111,7 @@ def wait_readable(settings: Settings, seconds: float = 60) -> None:
     it has said that it is committed."""
     partitions = [
         TopicPartition(settings.topic_prefix + topic, partition)
-        for topic in STATE_TOPIC.values()
+        for topic in (*STATE_TOPIC.values(), DEAD_LETTERS_TOPIC)
         for partition in range(settings.partitions)
     ]
     committed, written = (

@@ -144,9 +144,9 @@ class Stack:
         with psycopg.connect(self.database_url, options="-c timezone=UTC") as connection:
             return connection.execute(query.encode(), parameters).fetchall()
 
-    def ends(self, *topics: str) -> dict[tuple[str, int], int]:
-        """The offset after the last record of each partition of the topics."""
-        consumer = self._consumer()
+    def ends(self, *topics: str, isolation: str = "read_committed") -> dict[tuple[str, int], int]:
+        """The offset after the last record of each partition of the topics that such a reader sees."""
+        consumer = self._consumer(isolation)
         try:
             return {
                 (topic, partition): consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1]
@@ -157,10 +157,14 @@ class Stack:
             consumer.close()
 
     def wait_published(self, seconds: float = 60) -> None:
-        """Waits until all of the log is folded, and the projection topics hold what came of it."""
+        """Waits until all of the log is folded, and readers of the projection topics see what came of it."""
         ends = self.ends(*LOG.values())
         query = "SELECT topic, partition, published FROM foldline.positions"
         assert eventually(lambda: {(t, p): o for t, p, o in self.sql(query)} == ends, seconds), (self.sql(query), ends)
+        # Kafka marks the end of a transaction a moment after it has said that it is committed.
+        topics = (*STATES.values(), DEAD_LETTERS)
+        written = self.ends(*topics, isolation="read_uncommitted")
+        assert eventually(lambda: self.ends(*topics) == written, seconds), (self.ends(*topics), written)
 
     def records(self, topic: str) -> Iterator[Message]:
         """Everything committed on a topic, partition by partition in order."""
@@ -238,14 +242,14 @@ class Stack:
             assert canonical(published[entity]) == canonical(row)
         return rows
 
-    def _consumer(self) -> Consumer:
+    def _consumer(self, isolation: str = "read_committed") -> Consumer:
         return Consumer(
             {
                 "bootstrap.servers": self.kafka,
                 "group.id": "somebody-else",
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
-                "isolation.level": "read_committed",
+                "isolation.level": isolation,
                 "log_level": 0,
             }
         )
