@@ -220,7 +220,8 @@ class Stack:
         return found
 
     def table_states(self, org_id: str) -> States:
-        """The rows of an organisation, in the shape of `topic_states`."""
+        """The rows of an organisation, in the shape of `topic_states` where they were written in the live generation."""
+        ((generation,),) = self.sql("SELECT DISTINCT generation FROM foldline.positions")
         found: States = {}
         for kind, detail in (("items", "item_type"), ("users", "created_at")):
             columns = (
@@ -229,7 +230,7 @@ class Stack:
             )  # fmt: skip
             names = ", ".join(f'"{column}"' for column in columns)
             rows = self.sql(f"SELECT {names} FROM foldline.known_{kind} WHERE org_id = %s", org_id)  # noqa: S608
-            found |= {(kind, row[1]): dict(zip(columns, row, strict=True)) | {"generation": 1} for row in rows}
+            found |= {(kind, row[1]): dict(zip(columns, row, strict=True)) | {"generation": generation} for row in rows}
         return found
 
     def assert_topics_equal_table(self, org_id: str) -> States:
