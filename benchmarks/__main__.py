@@ -11,10 +11,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import psycopg
 from rich.console import Console
 from rich.table import Table
@@ -25,6 +26,7 @@ from foldline.embedded.processes import until
 from foldline.settings import Settings
 
 KEYS = 100_000
+REBUILD_EVENTS, REBUILD_KEYS = 1_000_000, 200_000
 BARE_TOPIC = "bare.items.state"
 
 
@@ -63,7 +65,7 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = PLANS["quick" if arguments.quick else "full" if arguments.full else "normal"]
     with servers() as started:
-        comparisons = [fold(started, plan), *gateway(started, plan)]
+        comparisons = [fold(started, plan), rebuild(started, plan), *gateway(started, plan)]
     if arguments.json:
         print(json.dumps({"comparisons": [comparison._asdict() for comparison in comparisons]}))
         return
@@ -96,6 +98,21 @@ def fold(started: Servers, plan: Plan) -> Comparison:
         return ours, plan.events / float(ran.stdout)
 
     return _compare("fold, 1 worker", "bare-loop", "events/s", plan.runs, pair, lambda: f"{notes[-1]} resident")
+
+
+def rebuild(started: Servers, plan: Plan) -> Comparison:
+    """Events a second of a rebuild by as many processes as there are cores, and of one processor that folds the same log."""
+    notes: list[str] = []
+
+    def pair() -> tuple[float, float]:
+        settings = started.fresh()
+        write(settings, REBUILD_EVENTS, REBUILD_KEYS)
+        live, _ = _fold_ours(settings, REBUILD_EVENTS)
+        ours, memory = _rebuild(settings)
+        notes.append(f"{memory / 1e6:.0f} MB resident together")
+        return ours, live
+
+    return _compare("rebuild", "live-fold", "events/s", plan.runs, pair, lambda: notes[-1])
 
 
 def gateway(started: Servers, plan: Plan) -> list[Comparison]:
@@ -162,6 +179,22 @@ def _fold_ours(settings: Settings, events: int) -> tuple[float, int]:
         finally:
             process.terminate()
             process.wait()
+
+
+def _rebuild(settings: Settings) -> tuple[float, int]:
+    """Events a second of a rebuild, and the largest resident memory of its processes together in bytes."""
+    process = psutil.Popen(
+        [PYTHON, "-m", "foldline", "rebuild", "--json"],
+        env=environment(settings), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    largest = 0
+    while process.poll() is None:
+        with suppress(psutil.NoSuchProcess):
+            family = [process, *process.children(recursive=True)]
+            largest = max(largest, sum(member.memory_info().rss for member in family))
+        time.sleep(0.05)
+    found = json.loads(process.stdout.read())
+    return found["records"] / found["seconds"], largest
 
 
 def _assert_same_table(settings: Settings) -> None:

@@ -80,7 +80,7 @@ class Worker:
     def handle(self, records: Sequence[Record]) -> dict[tuple[str, int], int]:
         """Folds what was delivered; returns where delivery has to go back, by topic and number. Call it when idle, too."""
         self._publisher.check()
-        if not records and not self._store.is_live():  # a commit to it would fail by itself
+        if not records and not self.is_live():  # a commit to it would fail by itself
             raise Conflict(f"generation {self._store.generation} is not live any more")
         if self._inflight is not None and self._inflight[0].done():
             self._settle()
@@ -92,6 +92,10 @@ class Worker:
             self._inflight = (self._committer.submit(self._commit, batch), batch)
             self.batch_records = self._next_batch_records(batch)
         return back
+
+    def is_live(self) -> bool:
+        """Whether the generation that it folds is still the live one; if not, nothing more of it can be committed."""
+        return self._store.is_live()
 
     def drain(self, timeout_seconds: float) -> bool:
         """Waits until everything that was handled is committed and published. False where publication takes longer."""

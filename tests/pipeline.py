@@ -56,7 +56,7 @@ def append_raw(
         {
             "bootstrap.servers": settings.kafka_bootstrap,
             "partitioner": "murmur2_random",
-            "enable.idempotence": True,
+            "max.in.flight.requests.per.connection": 1,  # in order; an idempotent producer is ready a second later
             "linger.ms": 5,
             "message.max.bytes": settings.message_max_bytes,
         }

@@ -1,7 +1,8 @@
 """The native runner: a confluent-kafka consumer group delivers. Offsets are set on assignment, from the positions.
 
-Delivery guarantee: none is needed. A worker lives from one assignment to the next; whatever goes wrong ends it, and after
-a pause the runner joins the group anew.
+Delivery guarantee: none is needed. A worker lives from one assignment to the next, or until another generation is live,
+to which a new worker goes over with the same partitions. Whatever goes wrong ends it, and after a pause the runner joins the
+group anew.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from foldline.adapters.consumer import CHUNK_RECORDS, Record, arrived
 from foldline.adapters.topics import unreachable
-from foldline.domain.errors import FoldlineError, Unreachable
+from foldline.domain.errors import Conflict, FoldlineError, Unreachable
 from foldline.settings import Settings
 from processors.runners.lives import end, group, live_until, log, topics
 from processors.worker import Ports, Worker
@@ -46,15 +47,26 @@ class NativeRunner:
                 if self._failure is not None:
                     raise self._failure
                 if self._worker is not None:
-                    for (topic, partition), offset in self._worker.handle(records).items():
-                        log.warning("hole in delivery", topic=topic, partition=partition, offset=offset)
-                        consumer.seek(TopicPartition(topic, partition, offset))
+                    self._handle(consumer, self._worker, records)
             self._release(drain=True)
         except KafkaException as error:
             raise unreachable(self._settings, error) from error
         finally:
             self._release(drain=False)
             consumer.close()
+
+    def _handle(self, consumer: Consumer, worker: Worker, records: list[Record]) -> None:
+        try:
+            back = worker.handle(records)
+        except Conflict:
+            if worker.is_live():
+                raise
+            log.info("goes over to the generation that is live now")
+            self._assigned(consumer, consumer.assignment())
+            return
+        for (topic, partition), offset in back.items():
+            log.warning("hole in delivery", topic=topic, partition=partition, offset=offset)
+            consumer.seek(TopicPartition(topic, partition, offset))
 
     def _poll(self, consumer: Consumer) -> list[Record]:
         """What has arrived: at once where something has, up to a batch's records and bytes, after a short wait else."""

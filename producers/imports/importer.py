@@ -26,6 +26,7 @@ from producers.imports.positions import applied, folded
 from producers.imports.queue import Queue
 from producers.imports.validate import fail, validate
 from projections import figures
+from projections.generations import drop_expired
 
 IDLE_SECONDS: Final = 0.2
 LIVE_SECONDS: Final = 0.25
@@ -157,6 +158,8 @@ class Importer:
                 sentence = "nobody decided about it in time, or its upload broke off"
                 jobs.execute(connection, "end", import_id=import_id, status="cancelled", failure=sentence)
             jobs.execute(connection, "sweep_files", retention=retention)
+        with suppress(FoldlineError):  # another importer was first
+            drop_expired(connection)
 
 
 def run(settings: Settings, stop: threading.Event, niceness: int = NICENESS) -> None:

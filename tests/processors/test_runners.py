@@ -18,6 +18,7 @@ import pytest
 from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, Producer, TopicPartition
 
 from foldline.adapters.codec import UPSERTS_TOPIC, UpsertCodec
+from foldline.adapters.postgres import connect
 from foldline.adapters.registry import registry_of
 from foldline.adapters.topics import admin_client, ensure_topics
 from foldline.cli.runners import Name
@@ -26,7 +27,9 @@ from foldline.domain.keys import message_key
 from foldline.domain.records import KINDS, Kind, Upsert
 from foldline.embedded.processes import until
 from foldline.settings import Settings
+from processors import rebuild
 from processors.runners.lives import group
+from projections import generations
 from tests.pipeline import append, append_raw, assert_equal, ends, prepared, running, wait_applied
 from tests.processors.dead_letters import dead_letters
 
@@ -279,6 +282,29 @@ def test_one_runner_takes_over_from_the_other(kafka: str, database: str, topic_p
         faust.drain()
         assert written.wait(WAIT_SECONDS)
         wait_applied(settings)
+    assert_equal(settings, events)
+
+
+def test_goes_over_to_the_generation_that_is_live(
+    kafka: str, database: str, topic_prefix: str, runner: Name, tmp_path: Path
+) -> None:
+    settings = prepared(kafka, database, topic_prefix, batch_records=200)
+    events = random_events(seed=12, count=3000, keys=200)
+    with ExitStack() as stack:
+        connection = stack.enter_context(connect(database, "test"))
+        both = [stack.enter_context(process(settings, runner, tmp_path, name)) for name in ("one", "two")]
+        written = stack.enter_context(writing(settings, events, seconds=12))
+        for _ in range(2):
+            generation, _ = generations.begin(connection, "test", resume=False)
+            compared = rebuild.compare(settings, generation, lambda _: None)
+            assert compared.differences == []
+            rebuild.swap(connection, settings, generation, compared, lambda _: None)
+        assert written.wait(WAIT_SECONDS)
+        wait_applied(settings)
+        for one in both:
+            one.drain()
+            assert "pause" not in one.log.read_text(), one.log.read_text()
+        assert generations.live_generation(connection) == 3
     assert_equal(settings, events)
 
 

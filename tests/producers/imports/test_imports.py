@@ -11,9 +11,11 @@ from foldline.adapters.codec import BundledRegistry
 from foldline.adapters.producer import Appended, KafkaLog, NotAppended
 from foldline.domain.errors import FoldlineError
 from foldline.domain.records import Kind, Upsert
+from foldline.embedded.processes import until
 from foldline.settings import Settings
 from producers.imports import jobs
 from producers.imports.queue import Queue
+from projections import generations
 from tests.pipeline import append, wait_applied
 from tests.producers.conftest import NewOrg
 from tests.producers.imports.conftest import ACTOR, Desk, importing
@@ -184,6 +186,22 @@ def test_an_import_that_waits_can_be_cancelled(busy_desk: Desk) -> None:
     assert busy_desk.job(import_id).status == "cancelled"
     with pytest.raises(FoldlineError, match="not waiting for a decision"):
         busy_desk.submit(import_id)
+
+
+def test_what_nobody_wants_any_more_is_swept_away(desk: Desk) -> None:
+    import_id = desk.upload(rows("A"))
+    with importing(desk.settings):
+        desk.wait(import_id, "ready")
+    generation, _ = generations.begin(desk.connection, "test", resume=False)
+    for age, table, where in (
+        ("validated_at = now() - interval '1 year'", "imports", f"import_id = '{import_id}'"),
+        ("status = 'old', retired_at = now() - interval '25 hours'", "generations", f"generation = {generation}"),
+    ):
+        desk.connection.execute(f"UPDATE foldline_control.{table} SET {age} WHERE {where}".encode())  # noqa: S608
+    with importing(desk.settings):
+        desk.wait(import_id, "cancelled")
+        assert until(lambda: generation not in [one.generation for one in generations.generations(desk.connection)], 30)
+        assert until(lambda: jobs.read_block(desk.connection, import_id, jobs.FILE, 0) is None, 30)
 
 
 class TestTheWholeCatalogue:
