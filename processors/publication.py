@@ -124,6 +124,8 @@ class Publisher:
             return
         self._topics.open(partitions)
         positions = self._store.positions()  # before anything is committed on top of them
+        if not positions.keys() >= set(partitions):
+            raise Conflict(f"generation {self._store.generation} is not live any more")
         with self._changed:
             self._opened.update(partitions)
             self._changed.notify_all()

@@ -61,7 +61,8 @@ class Worker:
     def begin(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Takes partitions on, by topic and number, and returns the offset from which each is to be delivered.
 
-        Raises `LogReplaced` where the log is not the one that was folded, `FoldlineError` where `foldline init` has not run.
+        Raises `LogReplaced` where the log is not the one that was folded, `Conflict` where another generation is live now,
+        `FoldlineError` where `foldline init` has not run.
         """
         positions = self._store.positions()
         starts: dict[tuple[str, int], int] = {}
@@ -70,6 +71,7 @@ class Worker:
             partition = (self._kinds[topic], number)
             position = positions.get(partition)
             if position is None:
+                self._assert_live()
                 raise FoldlineError(f"the database has no position of {topic}[{number}]: run `foldline init`")
             claims.append(Claim(*partition, position.topic_id, position.applied, position.last_offset, position.last_digest))
             self._next[partition] = starts[topic, number] = position.applied
@@ -80,8 +82,8 @@ class Worker:
     def handle(self, records: Sequence[Record]) -> dict[tuple[str, int], int]:
         """Folds what was delivered; returns where delivery has to go back, by topic and number. Call it when idle, too."""
         self._publisher.check()
-        if not records and not self.is_live():  # a commit to it would fail by itself
-            raise Conflict(f"generation {self._store.generation} is not live any more")
+        if not records:  # a commit to it would fail by itself
+            self._assert_live()
         if self._inflight is not None and self._inflight[0].done():
             self._settle()
         stretches, back = self._accepted(records)
@@ -108,6 +110,10 @@ class Worker:
         self._publisher.close()
         self._commit_store.close()
         self._store.close()
+
+    def _assert_live(self) -> None:
+        if not self.is_live():
+            raise Conflict(f"generation {self._store.generation} is not live any more")
 
     def _accepted(self, records: Sequence[Record]) -> tuple[dict[Partition, Stretch], dict[tuple[str, int], int]]:
         accepted: dict[Partition, list[Record]] = {}
