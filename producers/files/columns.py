@@ -25,7 +25,7 @@ ABSENT: Final = None
 SIGNIFICANT_DIGITS: Final = 15
 
 _SIMPLE: Final = r"-?(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,6})?"
-_ALL_SIMPLE: Final = re.compile(rf"(?:{_SIMPLE}\n)*+{_SIMPLE}")
+_ALL_SIMPLE: Final = re.compile(rf"(?:{_SIMPLE}\n)*{_SIMPLE}")
 _NUMBER: Final = re.compile(r"-?((?:0|[1-9][0-9]*)(?:\.[0-9]+)?)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _PLACE: Final = re.compile(r" at line [0-9]+(?= column)")
 _BOOLEANS: Final = frozenset(("true", "false"))

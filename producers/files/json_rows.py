@@ -21,6 +21,7 @@ from producers.files.source import ROW_BYTES, Blocks, chunks
 BATCH_ROWS: Final = 1000
 CUT_BYTES: Final = 1000
 QUICK_DEPTH: Final = 5
+QUICK_ITEMS: Final = 1000
 TOO_LARGE: Final = f"the record has more than {ROW_BYTES:,} bytes"
 
 _SPACE: Final = b" \t\r\n"
@@ -97,23 +98,25 @@ def _own(raw: bytes) -> bytes:
     return raw
 
 
-# An element that nests up to `QUICK_DEPTH` deep, in one go. Nothing here goes back over what it has matched.
-_STRING: Final = rb'"[^"\\]*+"|"(?:[^"\\]++|\\.)*+"'
+# An element that nests up to `QUICK_DEPTH` deep, in one go, where nothing of it has more than `QUICK_ITEMS` within. What
+# comes next is told by one character, so nothing is tried twice. Groups are not possessive: before Python 3.11.5 these may
+# match what they should not (https://github.com/python/cpython/issues/106052).
+_STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*"'
 _OTHER: Final = rb'[^"\[\]{}]*+'
 
 
 def _nested(depth: int) -> bytes:
     """A pattern of an object or an array that nests so deep at most."""
     within = b"|" + _nested(depth - 1) if depth > 1 else b""
-    inside = rb"%b(?:(?:%b%b)%b)*+" % (_OTHER, _STRING, within, _OTHER)
+    inside = rb"%b(?:(?:%b%b)%b){0,%d}" % (_OTHER, _STRING, within, _OTHER, QUICK_ITEMS)
     return rb"\{%b\}|\[%b\]" % (inside, inside)
 
 
 _ELEMENT: Final = rb'(%b|%b|[^ \t\r\n,\[\]{}"]++(?=[ \t\r\n,\]]))' % (_nested(QUICK_DEPTH), _STRING)
-_BRACKET: Final = re.compile(rb"%b(?:(?:%b)%b)*+([\[\]{}])" % (_OTHER, _STRING, _OTHER), re.DOTALL)
+_BRACKET: Final = re.compile(rb"%b(?:%b%b){0,%d}([\[\]{}]?)" % (_OTHER, _STRING, _OTHER, QUICK_ITEMS), re.DOTALL)
 _BLANK: Final = re.compile(rb"[ \t\r\n]*+")
 _SCALAR: Final = re.compile(rb'[^ \t\r\n,\[\]{}"]*+')
-_CLOSES: Final = {ord("]"): ord("["), ord("}"): ord("{")}
+_CLOSES: Final = {b"]": b"[", b"}": b"{"}
 
 # What may come where: the end of the array is in group 1, an element in group 2.
 _START, _FIRST, _NEXT, _WANTED, _OVER = range(5)
@@ -193,10 +196,12 @@ class _Splitter:
 
     def _nested(self, found: list[Element], start: int) -> int:
         """Takes an element by its brackets, however deep they are, if all of it is there."""
-        opened: list[int] = []
+        opened: list[bytes] = []
         place = start
-        while match := _BRACKET.match(self._text, place):
-            place, bracket = match.end(), self._text[match.end() - 1]
+        while (match := _BRACKET.match(self._text, place)) and match.end() > place:
+            place, bracket = match.end(), match[1]
+            if not bracket:
+                continue
             if bracket in b"[{":
                 opened.append(bracket)
                 if len(opened) > PARSEABLE_DEPTH:
@@ -204,7 +209,7 @@ class _Splitter:
                     raise bad_file("too_deep", message, self._line_at(place))
             elif opened.pop() != _CLOSES[bracket]:
                 line = self._line_at(start) + self._text.count(b"\n", start, place)
-                self._break(found, start, f"{chr(bracket)} on line {line} closes nothing")
+                self._break(found, start, f"{bracket.decode()} on line {line} closes nothing")
                 return start
             if not opened:
                 return self._add(found, start, place)
