@@ -35,6 +35,7 @@ class Traffic:
         self.model: dict[str, dict[str, Any]] = {}
         self.slowest = 0.0
         self.failures: list[str] = []
+        self._between = threading.Lock()
         self._threads = [threading.Thread(target=self._write), threading.Thread(target=self._read)]
 
     def __enter__(self) -> Traffic:
@@ -51,15 +52,24 @@ class Traffic:
         """Each write is readable before the next is sent."""
         number = 0
         while not self._over.is_set():
-            item_id, sent = f"W-{number % 50}", {"n": number}
-            accepted = self._org.upsert("items", {"item_id": item_id, "item_type": "p", "attributes": sent}, wait=False)
-            began = time.monotonic()
-            answer = self._org.state("items", item_id, min_operation=accepted["operation_id"])
-            self.slowest = max(self.slowest, time.monotonic() - began)
-            if answer.status_code != 200 or answer.json()["data"]["attributes"] != sent:
-                self.failures.append(answer.text)
-            self.model[item_id] = sent
+            with self._between:
+                self._write_one(f"W-{number % 50}", {"n": number})
             number += 1
+
+    def _write_one(self, item_id: str, sent: dict[str, Any]) -> None:
+        accepted = self._org.upsert("items", {"item_id": item_id, "item_type": "p", "attributes": sent}, wait=False)
+        began = time.monotonic()
+        answer = self._org.state("items", item_id, min_operation=accepted["operation_id"])
+        self.slowest = max(self.slowest, time.monotonic() - began)
+        if answer.status_code != 200 or answer.json()["data"]["attributes"] != sent:
+            self.failures.append(answer.text)
+        self.model[item_id] = sent
+
+    def assert_state(self, others: dict[str, dict[str, Any]]) -> None:
+        """Between two writes: the items are these, and those that were written."""
+        with self._between:
+            found = {state["item_id"]: state["attributes"] for state in self._org.listing("items", limit="1000")}
+            assert found == self.model | others
 
     def _read(self) -> None:
         while not self._over.is_set():
@@ -69,19 +79,20 @@ class Traffic:
 
 
 def test_swaps_go_unnoticed(stack: Stack, org: Organisation, capsys: pytest.CaptureFixture[str]) -> None:
-    org.upsert("items", [{"item_id": f"P-{n}", "item_type": "p", "attributes": {"n": n}} for n in range(500)])
+    others = {f"P-{n}": {"n": n} for n in range(500)}
+    org.upsert("items", [{"item_id": item_id, "item_type": "p", "attributes": sent} for item_id, sent in others.items()])
+    assert document(stack, "verify")["difference_count"] == 0
     with Traffic(org) as traffic:
         for _ in range(SWAPS):
             before = document(stack, "status")["generation"]
             found = document(stack, "rebuild", "--swap")
             assert (found["replaced"], found["difference_count"]) == (before, 0)
             assert document(stack, "status")["generation"] == found["generation"]
+            traffic.assert_state(others)
     with capsys.disabled():
         print(f"\n{SWAPS} swaps under writes: the slowest write was readable after {traffic.slowest:.1f} s")
     assert traffic.failures == []
     assert traffic.slowest < GAP_SECONDS
-    expected = traffic.model | {f"P-{n}": {"n": n} for n in range(500)}
-    assert {state["item_id"]: state["attributes"] for state in org.listing("items", limit="1000")} == expected
     verified = document(stack, "verify")
     assert verified["difference_count"] == 0
     assert verified["checksum"]["live"] == verified["checksum"]["replayed"]
