@@ -65,7 +65,7 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = PLANS["quick" if arguments.quick else "full" if arguments.full else "normal"]
     with servers() as started:
-        comparisons = [fold(started, plan), rebuild(started, plan), *gateway(started, plan)]
+        comparisons = [fold(started, plan), users(started, plan), rebuild(started, plan), *gateway(started, plan)]
     if arguments.json:
         print(json.dumps({"comparisons": [comparison._asdict() for comparison in comparisons]}))
         return
@@ -98,6 +98,20 @@ def fold(started: Servers, plan: Plan) -> Comparison:
         return ours, plan.events / float(ran.stdout)
 
     return _compare("fold, 1 worker", "bare-loop", "events/s", plan.runs, pair, lambda: f"{notes[-1]} resident")
+
+
+def users(started: Servers, plan: Plan) -> Comparison:
+    """Events a second of one processor: users, whose attributes are sealed, and items."""
+
+    def pair() -> tuple[float, float]:
+        rates = []
+        for kind in ("users", "items"):
+            settings = started.fresh()
+            write(settings, plan.events, KEYS, kind)  # type: ignore[arg-type]
+            rates.append(_fold_ours(settings, plan.events)[0])
+        return rates[0], rates[1]
+
+    return _compare("fold of users, 1 worker", "fold-of-items", "events/s", plan.runs, pair, lambda: "")
 
 
 def rebuild(started: Servers, plan: Plan) -> Comparison:

@@ -7,12 +7,15 @@ import time
 from collections.abc import Iterator
 
 import orjson
+import psycopg
 from confluent_kafka import Producer
 
 from foldline.adapters.codec import UPSERTS_TOPIC, BundledRegistry, UpsertCodec
+from foldline.adapters.seals import DataKey, MasterKeys, new_data_key, sealed
 from foldline.domain.keys import message_key
-from foldline.domain.records import Upsert
+from foldline.domain.records import Kind, Upsert
 from foldline.settings import Settings
+from projections.keys import KEYRING_NAME
 
 CATEGORIES = ("Electronics", "Footwear", "Kitchen", "Fitness")
 ORG_ID = "org_benchmark"
@@ -42,10 +45,26 @@ def upserts(count: int, keys: int, seed: int = 1) -> Iterator[Upsert]:
         )
 
 
-def write(settings: Settings, count: int, keys: int) -> float:
-    """Appends the load to the log of items; returns the seconds that took."""
-    codec = UpsertCodec("items", BundledRegistry())
-    topic = settings.topic_prefix + UPSERTS_TOPIC["items"]
+def sealed_upserts(settings: Settings, count: int, keys: int) -> Iterator[Upsert]:
+    """The same of users, each sealed under a key of its own, which is in the database."""
+    masters, own = MasterKeys(settings), dict[str, DataKey]()
+    with psycopg.connect(settings.database_url) as connection:
+        ((wrapped,),) = connection.execute("SELECT ids_secret FROM foldline_control.keyring").fetchall()
+        ids_secret = masters.unwrap(KEYRING_NAME, wrapped)
+        copy_keys = "COPY foldline_control.user_keys (key_id, org_id, user_id, wrapped) FROM STDIN"
+        with connection.cursor().copy(copy_keys) as copy:
+            for key in range(keys):
+                user_id = f"PROD-{key:07d}"
+                own[user_id] = made = new_data_key(ids_secret, ORG_ID, user_id)
+                copy.write_row((made.key_id, ORG_ID, user_id, masters.current.wrap(*made)))
+    for event in upserts(count, keys):
+        yield sealed(event._replace(detail=None), own[event.entity_id])
+
+
+def write(settings: Settings, count: int, keys: int, kind: Kind = "items") -> float:
+    """Appends the load to the log; returns the seconds that took."""
+    codec = UpsertCodec(kind, BundledRegistry())
+    topic = settings.topic_prefix + UPSERTS_TOPIC[kind]
     producer = Producer(
         {
             "bootstrap.servers": settings.kafka_bootstrap,
@@ -58,7 +77,7 @@ def write(settings: Settings, count: int, keys: int) -> float:
         }
     )
     began = time.monotonic()
-    for event in upserts(count, keys):
+    for event in upserts(count, keys) if kind == "items" else sealed_upserts(settings, count, keys):
         while True:
             try:
                 producer.produce(topic, codec.encode(event), message_key(event.org_id, event.entity_id))

@@ -15,6 +15,7 @@ import psycopg
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from foldline.embedded.kafka import kafka_part
+from foldline.embedded.masterkey import master_key_file
 from foldline.embedded.parts import Part
 from foldline.embedded.ports import Ports
 from foldline.embedded.postgres import postgres_part, postgres_url
@@ -28,8 +29,9 @@ PYTHON = sys.executable
 class Servers:
     """Kafka and PostgreSQL, and what each run gets of them."""
 
-    def __init__(self, kafka: str, postgres: str, gateway_port: int) -> None:
+    def __init__(self, kafka: str, postgres: str, gateway_port: int, master_key_file: Path) -> None:
         self.kafka, self.postgres, self._gateway_port = kafka, postgres, gateway_port
+        self._master_key_file = master_key_file
         self._runs = 0
         self._admin = AdminClient({"bootstrap.servers": kafka})
 
@@ -45,6 +47,7 @@ class Servers:
             topic_prefix=f"{name}.",
             partitions=PARTITIONS,
             gateway_port=self._gateway_port,
+            master_key_file=str(self._master_key_file),
         )
         subprocess.run([PYTHON, "-m", "foldline", "init"], env=environment(settings), check=True, stderr=subprocess.DEVNULL)
         return settings
@@ -66,11 +69,12 @@ def servers() -> Iterator[Servers]:
     """Starts both servers in a temporary directory and stops them at the end."""
     with tempfile.TemporaryDirectory(prefix="foldline-bench-") as directory, ExitStack() as stack:
         root = Path(directory).resolve()
+        key = master_key_file(root)
         ports = Ports(root / "ports.json")
         kafka, controller, postgres = (ports.get(name) for name in ("kafka", "kafka-controller", "postgres"))
         for part in (kafka_part(root, kafka, controller), postgres_part(root, postgres)):
             stack.callback(_stop, part, _start(root, part))
-        yield Servers(f"127.0.0.1:{kafka}", postgres_url(root, postgres), ports.get("gateway"))
+        yield Servers(f"127.0.0.1:{kafka}", postgres_url(root, postgres), ports.get("gateway"), key)
 
 
 def _start(root: Path, part: Part) -> subprocess.Popen[bytes]:

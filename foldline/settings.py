@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -26,6 +26,10 @@ class Settings(BaseSettings):
     schema_registry_url: Annotated[str | None, Field(pattern=r"^https?://[^/?#]+[^?#]*$")] = None
     schema_registry_timeout_seconds: PositiveSeconds = 5.0
     topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
+
+    # What users' attributes are sealed under: one of the two
+    master_key: SecretStr | None = None
+    master_key_file: str | None = None
 
     # Topics, as `foldline init` makes them
     partitions: PositiveInt = 12
@@ -85,6 +89,8 @@ class Settings(BaseSettings):
         """Every setting by its environment variable, with passwords replaced by `***`, fit to be printed."""
         values: dict[str, object] = {}
         for name, value in self.model_dump().items():
+            if isinstance(value, SecretStr):
+                value = "***"
             values[f"FOLDLINE_{name.upper()}"] = masked_url(value) if name.endswith("_url") and value else value
         return values
 

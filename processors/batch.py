@@ -12,11 +12,13 @@ import orjson
 
 from foldline.adapters.codec import Registry, UpsertCodec
 from foldline.adapters.consumer import Record, digest
+from foldline.adapters.seals import MasterKeys
 from foldline.domain.fold import FOLD, key_fault
 from foldline.domain.keys import split_key
 from foldline.domain.records import KINDS, Kind, Rejection, State, Upsert
 from processors.cache import BYTES_PER_JSON_BYTE, STATE_BYTES, StateCache, weight
-from projections.state import Commit, DeadLetter, Move, Partition, Row, StateStore
+from processors.opening import Opener
+from projections.state import Commit, DeadLetter, Erasure, Move, Partition, Row, StateStore
 
 # How many ids go into one load.
 LOAD_IDS = 2000
@@ -44,16 +46,20 @@ class Batch(NamedTuple):
 class BatchFolder:
     """Folds batches, one on top of another, in the memory of one worker."""
 
-    def __init__(self, store: StateStore, registry: Registry, partitions: int, cache_bytes: int) -> None:
+    def __init__(
+        self, store: StateStore, registry: Registry, masters: MasterKeys, partitions: int, cache_bytes: int
+    ) -> None:
         """`partitions` is how many each upsert topic has; `cache_bytes` bounds the states kept, of both kinds together."""
         self._store = store
+        self._opener = Opener(store, masters)
         self._partitions = partitions
         self._codecs = {kind: UpsertCodec(kind, registry) for kind in KINDS}
         self.cache = StateCache(cache_bytes)
 
     def forget(self) -> None:
-        """Drops every state: what comes next is loaded from the table."""
+        """Drops every state and key: what comes next is loaded from the tables."""
         self.cache.clear()
+        self._opener.forget()
 
     def fold(
         self,
@@ -68,14 +74,16 @@ class BatchFolder:
         dirty: dict[Partition, dict[bytes, State]] = {}
         rows: dict[Partition, list[Row]] = {}
         letters: list[DeadLetter] = []
+        erasures: list[Erasure] = []
         for partition, stretch in stretches.items():
             dirty[partition] = {}
-            self.fold_on(partition, stretch.records, uncommitted.get(partition, {}), dirty[partition], letters, refused)
+            before = uncommitted.get(partition, {})
+            self.fold_on(partition, stretch.records, before, dirty[partition], letters, erasures, refused)
         for partition, states in dirty.items():
             rows[partition] = [_row(key, state) for key, state in states.items()]
             self.cache.update(partition[0], {row.key: row.state for row in rows[partition]})
         self.cache.evict()
-        return Batch(stretches, Commit(_moves(stretches), rows, letters), dirty)
+        return Batch(stretches, Commit(_moves(stretches), rows, letters, erasures), dirty)
 
     def _load(self, partition: Partition, keys: Iterable[bytes | None], uncommitted: Mapping[bytes, State]) -> None:
         if self.cache.complete:
@@ -101,6 +109,7 @@ class BatchFolder:
         uncommitted: Mapping[bytes, State],
         dirty: dict[bytes, State],
         letters: list[DeadLetter],
+        erasures: list[Erasure],
         refused: str | None = None,
     ) -> None:
         """Folds records on top of `dirty`, what is in memory and the table, into `dirty`."""
@@ -108,8 +117,11 @@ class BatchFolder:
         keys = [record.key() for record in records]
         self._load(partition, keys, uncommitted)
         decode, fold, states = self._codecs[kind].decode, FOLD[kind], self.cache.states[kind]
-        for key, record in zip(keys, records, strict=True):
-            event = decode(record.value())
+        events = [decode(record.value()) for record in records]
+        sealed = kind == "users"
+        if sealed:
+            self._opener.prepare(events, records)
+        for key, record, event in zip(keys, records, events, strict=True):
             if type(event) is not Upsert:
                 letters.append(_letter(kind, record, event, None))  # type: ignore[arg-type]
                 continue
@@ -124,9 +136,13 @@ class BatchFolder:
                 if fault is not None:
                     letters.append(_letter(kind, record, fault, event))
                     continue
+            if event.sealed is not None:
+                event = self._opener.open(event)
             after = fold(state, event, number, record.offset()) if refused is None else Rejection("refused", "", refused)
             if type(after) is State:
                 dirty[key] = after  # type: ignore[index]
+                if sealed and event.status == "deleted":
+                    erasures.append(self._opener.erasure(state, event, after))
             else:
                 letters.append(_letter(kind, record, after, event))  # type: ignore[arg-type]
 
@@ -140,12 +156,13 @@ class Collector:
         self._folder.cache.complete = start == 0
         self._dirty: dict[bytes, State] = {}
         self._letters: list[DeadLetter] = []
+        self._erasures: list[Erasure] = []
         self._last: Record | None = None
         self._bound = 0
 
     def add(self, records: Sequence[Record]) -> None:
         """Folds the next records."""
-        self._folder.fold_on(self._partition, records, {}, self._dirty, self._letters)
+        self._folder.fold_on(self._partition, records, {}, self._dirty, self._letters, self._erasures)
         self._last = records[-1]
         self._bound += sum(STATE_BYTES + BYTES_PER_JSON_BYTE * len(record.value() or b"") for record in records)
 
@@ -164,8 +181,9 @@ class Collector:
         rows = [_row(key, state) for key, state in self._dirty.items()]
         self._folder.cache.update(self._partition[0], {row.key: row.state for row in rows})
         self._folder.cache.evict()
-        commit = Commit({self._partition: move}, {self._partition: rows}, self._letters)
-        self._dirty, self._letters, self._last, self._start, self._bound = {}, [], None, move.end, 0
+        commit = Commit({self._partition: move}, {self._partition: rows}, self._letters, self._erasures)
+        self._dirty, self._letters, self._erasures = {}, [], []
+        self._last, self._start, self._bound = None, move.end, 0
         return commit
 
 

@@ -6,11 +6,15 @@
    swap has left as pending. That is the one recovery path.
 3. Then batches follow in order, each from the end of the one before, conflated where several wait.
 4. `published` moves after the transaction, by compare-and-set.
+5. What is to be published again at a later time is looked for now and then: the state of an erased user, so that the segment
+   rolls in which older states are, and they can be compacted away.
 """
 
 from __future__ import annotations
 
 import threading
+import time
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 
 import orjson
@@ -24,6 +28,8 @@ from projections.topics import Publication, StateTopics
 
 # How many records of the log one step of a recovery goes over.
 RECOVERY_RECORDS = 5000
+# How often what is due is looked for.
+DUE_SECONDS = 5.0
 # What a row weighs in memory beside its attributes, which are there as an object and as text.
 ROW_BYTES = 800
 
@@ -93,12 +99,15 @@ class Publisher:
             raise self._failure
 
     def _run(self) -> None:
+        due_at = time.monotonic() + DUE_SECONDS
         try:
             while True:
                 with self._changed:
                     self._busy = False
                     self._changed.notify_all()
-                    self._changed.wait_for(lambda: self._pending or self._taken or self._closing)
+                    self._changed.wait_for(
+                        lambda: self._pending or self._taken or self._closing, max(0.0, due_at - time.monotonic())
+                    )
                     if self._closing:
                         return
                     self._busy = True
@@ -106,10 +115,16 @@ class Publisher:
                     taken, self._taken = self._taken, set()
                 self._take_over(sorted(taken))
                 self._publish(batches)
+                if time.monotonic() >= due_at:
+                    due_at = time.monotonic() + DUE_SECONDS
+                    for partition in sorted(self._published):
+                        self._publish_pending(partition)
         except FoldlineError as failure:
             self._fail(failure)
         except Exception as failure:
-            self._fail(Unreachable(f"publication failed: {type(failure).__name__}: {failure}"))
+            # Not the failure's text: it may quote a state.
+            *_, frame = traceback.extract_tb(failure.__traceback__)
+            self._fail(Unreachable(f"publication failed: {type(failure).__name__} at {frame.filename}:{frame.lineno}"))
         finally:
             self._topics.close()
             self._store.close()
@@ -173,7 +188,8 @@ class Publisher:
         return start
 
     def _publish_pending(self, partition: Partition) -> None:
-        """Publishes the records that another generation has made others, without an event."""
+        """Publishes the records that are to be published without an event: those that another generation has made others,
+        and what is due."""
         for ids in batched(self._store.pending(partition), LOAD_IDS):
             self._topics.publish({partition: Publication(self._states_of(partition, ids), [])}, self._store.generation)
             self._store.remove_pending(partition, ids)

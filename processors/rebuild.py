@@ -78,24 +78,36 @@ def positions(connection: Connection, settings: Settings, generation: int) -> di
 
 def compare(settings: Settings, new: int, on_progress: Callable[[int], None]) -> Comparison:
     """Compares the live generation with another one, row by row, as both are at the positions that the live one has now, up
-    to which the other one is folded first. Nobody waits for it."""
+    to which the other one is folded first. Nobody waits for it. A user who is erased meanwhile counts as it is in the other
+    one: what the live one had then cannot be known any more."""
     with _snapshot(settings) as live, closing(connect(settings.database_url, "foldline compare")) as other:
         old = live_generation(live)
         assert old is not None
         ends = positions(live, settings, old)
         build(settings, new, ends, on_progress)
         rows, sums, differences = [0, 0], [0, 0], list[Difference]()
+        doubtful: list[tuple[Difference, list[bytes], int]] = []
         for kind in KINDS:
             sides = (_rows(live, old, kind, 0), _rows(other, new, kind, 1))
             for key, found in groupby(merge(*sides, key=lambda row: row[:2]), key=lambda row: row[:2]):
-                both = {row[4]: row for row in found}
+                both = {row[5]: row for row in found}
                 for side, row in both.items():
                     rows[side] += 1
                     sums[side] = (sums[side] + row[3]) & MASK
                 if len(both) < 2 or both[0][3] != both[1][3]:
                     missing = "" if len(both) == 2 else "new" if 0 in both else "live"
                     org_id, entity_id = key
-                    differences.append(Difference(kind, next(iter(both.values()))[2], org_id, entity_id, missing))
+                    difference = Difference(kind, next(iter(both.values()))[2], org_id, entity_id, missing)
+                    if not missing and both[0][4]:
+                        doubtful.append((difference, both[0][4], both[1][3] - both[0][3]))
+                    else:
+                        differences.append(difference)
+        gone = _destroyed(other, [key_id for _, keys, _ in doubtful for key_id in keys])
+        for difference, keys, more in doubtful:
+            if gone.isdisjoint(keys):
+                differences.append(difference)
+            else:
+                sums[0] = (sums[0] + more) & MASK
     return Comparison((rows[0], rows[1]), (f"{sums[0]:016x}", f"{sums[1]:016x}"), differences, ends)
 
 
@@ -134,9 +146,11 @@ def _try_swap(connection: Connection, settings: Settings, old: int, new: int, co
                 for row in pending:
                     copy.write_row(row)
             connection.execute(_SQL["insert_pending"], (new,))
+            connection.execute(_SQL["take_pending"], {"old": old, "new": new})
             connection.execute(_SQL["take_published"], {"old": old, "new": new})
             connection.execute(_SQL["retire"], {"generation": old})
             connection.execute(_SQL["set_live"], (new,))
+            connection.execute(_SQL["destroy_ended"], (new,))
             point_views(connection)
             return Swap(old, new, len(pending))
     except FoldlineError as error:
@@ -158,6 +172,12 @@ def _moved(
     return found
 
 
+def _destroyed(connection: Connection, key_ids: list[bytes]) -> set[bytes]:
+    """Those of the keys that were destroyed."""
+    with translated():
+        return {key_id for (key_id,) in connection.execute(_SQL["destroyed"], (key_ids,)).fetchall()}
+
+
 @contextmanager
 def _snapshot(settings: Settings) -> Iterator[Connection]:
     """A connection that sees the database as it is now, as long as it lasts."""
@@ -167,9 +187,9 @@ def _snapshot(settings: Settings) -> Iterator[Connection]:
 
 
 def _rows(connection: Connection, generation: int, kind: Kind, side: int) -> Iterator[tuple[Any, ...]]:
-    """Key, partition and digest of every record of a generation, in the order of keys; and the side that was given."""
+    """Key, partition, digest and keys of every record of a generation, in order; and the side that was given."""
     query = _SQL[f"rows_{kind}"].replace("{schema}", schema_name(generation))
     with translated(), connection.transaction(), connection.cursor(f"rows_{kind}") as cursor:
         cursor.itersize = FETCH_ROWS
-        for org_id, entity_id, partition, digest in cursor.execute(query.encode()):
-            yield org_id, entity_id, partition, digest & MASK, side
+        for org_id, entity_id, partition, digest, keys in cursor.execute(query.encode()):
+            yield org_id, entity_id, partition, digest & MASK, keys, side

@@ -22,6 +22,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from foldline.adapters.codec import UPSERTS_TOPIC
 from foldline.adapters.consumer import Record, arrived, reader_config
 from foldline.adapters.registry import registry_of
+from foldline.adapters.seals import MasterKeys
 from foldline.adapters.topics import TIMEOUT_SECONDS, unreachable
 from foldline.domain.errors import FoldlineError, Unreachable
 from foldline.settings import Settings
@@ -80,7 +81,7 @@ def fold_partition(
     kind, number = partition
     with closing(PostgresStateStore(settings, "foldline replay", generation)) as store:
         start = store.positions()[partition].applied
-        folder = BatchFolder(store, registry_of(settings), settings.partitions, REPLAY_BYTES)
+        folder = BatchFolder(store, registry_of(settings), MasterKeys(settings), settings.partitions, REPLAY_BYTES)
         collector = Collector(folder, partition, start)
         place = TopicPartition(settings.topic_prefix + UPSERTS_TOPIC[kind], number, start)
         for records in _records(settings, place, end):

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from foldline.adapters.codec import UPSERTS_TOPIC, Registry
 from foldline.adapters.consumer import Claim, LogReader, Record
+from foldline.adapters.seals import MasterKeys
 from foldline.domain.errors import BadData, Conflict, FoldlineError
 from foldline.domain.records import Kind
 from foldline.settings import Settings
@@ -37,6 +38,7 @@ class Ports(NamedTuple):
     topics: Callable[[], StateTopics]
     log: LogReader
     registry: Registry
+    masters: MasterKeys
 
 
 class Worker:
@@ -48,7 +50,7 @@ class Worker:
         self._ports = ports
         self._store = ports.store("foldline process: load")
         self._commit_store = ports.store("foldline process: commit")
-        self._folder = BatchFolder(self._store, ports.registry, settings.partitions, settings.cache_bytes)
+        self._folder = BatchFolder(self._store, ports.registry, ports.masters, settings.partitions, settings.cache_bytes)
         self._publisher = Publisher(
             ports.store("foldline process: publish"), ports.topics(), ports.log, pending_bytes=settings.pending_bytes
         )

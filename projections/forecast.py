@@ -16,6 +16,7 @@ from foldline.domain.records import KINDS, Kind, Rejection, State, Upsert
 from foldline.settings import Settings
 from projections.letters import Letter
 from projections.sql import queries
+from projections.state import ERASED
 
 _SQL = queries("letters")
 
@@ -37,6 +38,8 @@ class Decoder:
 
     def event(self, letter: Letter) -> Upsert | Rejection:
         """The event of a letter with its bytes, or why there is none. Raises `Unreachable` where the registry is away."""
+        if letter.erased:
+            return Rejection("erased", "", ERASED)
         if letter.kind not in self._codecs:
             self._codecs[letter.kind] = UpsertCodec(letter.kind, self._registry)
         return self._codecs[letter.kind].decode(letter.value)
@@ -96,4 +99,4 @@ def known_organisations(connection: Connection, named: set[str]) -> set[str]:
 
 def _state(row: Sequence[Any]) -> State:
     text: str = row[4]
-    return State._make((*row[:4], orjson.loads(text), *row[5:], len(text.encode())))
+    return State(*row[:4], orjson.loads(text), *row[5:], len(text.encode()))  # type: ignore[call-arg]

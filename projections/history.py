@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 
 from foldline.adapters.codec import UPSERTS_TOPIC, Registry, UpsertCodec
 from foldline.adapters.consumer import KafkaLogReader, Record, watermarks
+from foldline.adapters.postgres import Connection, connect
 from foldline.adapters.registry import registry_of
+from foldline.adapters.seals import MasterKeys, opened, seal_key
 from foldline.domain.fold import FOLD, key_fault
 from foldline.domain.keys import message_key, partition_of
 from foldline.domain.records import DETAIL_FIELD, Kind, Rejection, State, Upsert
 from foldline.domain.times import format_rfc3339
 from foldline.settings import Settings
+from projections.keys import key_secrets
 
 REPORT_RECORDS = 5000
 
@@ -24,7 +27,8 @@ class Entry(NamedTuple):
     """One event of a record. `logged_at` is when the log took it, in microseconds; `event` is None if it cannot be decoded.
 
     `state` is the record's after it; where the event was rejected, that is the state before it, and `rejection` says why.
-    `changed` has the fields that are others now: a pair of before and after by path.
+    `changed` has the fields that are others now: a pair of before and after by path. `erased` says that the state had
+    attributes then that have been erased since: nobody knows them any more.
     """
 
     partition: int
@@ -34,6 +38,7 @@ class Entry(NamedTuple):
     rejection: Rejection | None
     state: State | None
     changed: dict[str, tuple[Any, Any]]
+    erased: bool
 
 
 def history(
@@ -41,7 +46,7 @@ def history(
 ) -> Iterator[Entry]:
     """Every event of a record, oldest first. `on_progress` is told how many records of the partition were read, of how many.
 
-    Raises `Unreachable`.
+    A user's attributes that were erased since are not in it. Raises `Unreachable` and `MasterKeyMissing`.
     """
     key = message_key(org_id, entity_id)
     partition = partition_of(key, settings.partitions)
@@ -56,16 +61,23 @@ def history(
                 yield record
         on_progress(end - begin, end - begin)
 
-    return entries(kind, registry_of(settings), settings.partitions, records())
+    opener = _Opener(settings)
+    try:
+        yield from _entries(kind, registry_of(settings), settings.partitions, records(), opener)
+    finally:
+        opener.close()
 
 
-def entries(kind: Kind, registry: Registry, partitions: int, records: Iterable[Record]) -> Iterator[Entry]:
+def _entries(kind: Kind, registry: Registry, partitions: int, records: Iterable[Record], opener: _Opener) -> Iterator[Entry]:
     """What the events of one key, from the first on, come to one after the other."""
     decode, fold = UpsertCodec(kind, registry).decode, FOLD[kind]
     state: State | None = None
+    under = set[bytes]()  # the keys of its seals since the last erasure, whether or not they can be opened
     for record in records:
         place = record.partition(), record.offset()
         event = decode(record.value())
+        if isinstance(event, Upsert):
+            event = opener.open(event)
         after: State | Rejection
         if isinstance(event, Rejection):
             after = event
@@ -76,17 +88,60 @@ def entries(kind: Kind, registry: Registry, partitions: int, records: Iterable[R
         changed = {} if isinstance(after, Rejection) else changes(kind, state, after)
         state = state if isinstance(after, Rejection) else after
         sent = event if isinstance(event, Upsert) else None
-        yield Entry(*place, record.timestamp()[1] * 1000, sent, rejection, state, changed)
+        if rejection is None and sent is not None:
+            under = set() if sent.status == "deleted" else under.union(_key(sent))
+        erased = not opener.gone.isdisjoint(under)
+        yield Entry(*place, record.timestamp()[1] * 1000, sent, rejection, state, changed, erased)
 
 
-def state_at(past: Iterable[Entry], reached: Callable[[Entry], bool]) -> State | None:
-    """The state after the last event before `reached` says that it is too late."""
-    state = None
+def _key(event: Upsert) -> tuple[bytes, ...]:
+    key_id = seal_key(event)
+    return () if key_id is None else (key_id,)
+
+
+class _Opener:
+    """Opens one record's seals, with keys that are looked up as they come. `gone` are those that were destroyed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._connection: Connection | None = None
+        self._masters: MasterKeys | None = None
+        self._secrets: dict[bytes, bytes | None] = {}
+        self.gone: set[bytes] = set()
+
+    def open(self, event: Upsert) -> Upsert:
+        """The event with its attributes, as far as they can be opened."""
+        if event.sealed is None:
+            return event
+        key_id = seal_key(event)
+        if key_id is not None and key_id not in self._secrets:
+            self._look_up(key_id)
+        if key_id is None or key_id not in self._secrets:
+            return event._replace(attributes=None, sealed=None)
+        return opened(event, self._secrets[key_id])
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def _look_up(self, key_id: bytes) -> None:
+        if self._connection is None or self._masters is None:
+            self._connection = connect(self._settings.database_url, "foldline history")
+            self._masters = MasterKeys(self._settings)
+        found = key_secrets(self._connection, self._masters, [key_id])
+        self._secrets |= found
+        self.gone |= {key_id for key_id, secret in found.items() if secret is None}
+
+
+def state_at(past: Iterable[Entry], reached: Callable[[Entry], bool]) -> tuple[State | None, bool]:
+    """The state after the last event before `reached` says that it is too late, and whether of its attributes some are
+    erased."""
+    state, erased = None, False
     for entry in past:
         if reached(entry):
             break
-        state = entry.state
-    return state
+        state, erased = entry.state, entry.erased
+    return state, erased
 
 
 def changes(kind: Kind, before: State | None, after: State) -> dict[str, tuple[Any, Any]]:

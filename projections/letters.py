@@ -18,6 +18,7 @@ from foldline.domain.records import DETAIL_FIELD, ID_FIELD, KINDS, Kind, Upsert
 from foldline.domain.times import format_rfc3339
 from foldline.settings import Settings
 from projections.sql import queries
+from projections.state import ERASED
 
 PAGE_LETTERS = 200
 RAW_PAGE_LETTERS = 8  # each has up to `message_max_bytes`
@@ -81,6 +82,11 @@ class Letter(NamedTuple):
         if self.redrive is None or self.redrive.landed_offset is None:
             return None
         return Place(self.place.topic, self.redrive.to_partition, self.redrive.landed_offset)
+
+    @property
+    def erased(self) -> bool:
+        """Whether its value is gone, because its user was erased."""
+        return self.value is None and self.message == ERASED
 
 
 class Wanted(NamedTuple):

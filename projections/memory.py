@@ -13,9 +13,10 @@ from typing import NamedTuple
 import orjson
 
 from foldline.domain.errors import BadData, Conflict
+from foldline.domain.keys import message_key
 from foldline.domain.records import KINDS, Kind, State
 from foldline.domain.values import faults, string_fault
-from projections.state import Commit, DeadLetter, Partition, Position, Row
+from projections.state import ERASED, Commit, DeadLetter, Erasure, Keyring, Partition, Position, Row
 from projections.topics import Publication
 
 
@@ -29,6 +30,10 @@ class MemoryDatabase:
         self.states: dict[Kind, dict[tuple[str, str], State]] = {kind: {} for kind in KINDS}
         self.pending: dict[Partition, set[tuple[str, str]]] = {}
         self.letters: dict[tuple[Kind, int, int], DeadLetter] = {}
+        self.keyring = Keyring(b"", 0)
+        self.keys: dict[bytes, bytes | None] = {}
+        self.key_ends: dict[str, list[bytes]] = {}
+        self.erasures: list[Erasure] = []
         self.positions: dict[Partition, Position] = {
             (kind, partition): Position(0, 0, topic_id, None, None)
             for kind, topic_id in topic_ids.items()
@@ -58,6 +63,17 @@ class MemoryStateStore:
         with self._database.lock:
             self._database.pending.get(partition, set()).difference_update(ids)
 
+    def keyring(self) -> Keyring:
+        return self._database.keyring
+
+    def keys(self, key_ids: Sequence[bytes]) -> dict[bytes, bytes | None]:
+        with self._database.lock:
+            return {key_id: self._database.keys[key_id] for key_id in key_ids if key_id in self._database.keys}
+
+    def key_ends(self, event_ids: Sequence[str]) -> dict[str, list[bytes]]:
+        with self._database.lock:
+            return {one: list(self._database.key_ends[one]) for one in event_ids if one in self._database.key_ends}
+
     def load(self, kind: Kind, ids: Sequence[tuple[str, str]]) -> list[State]:
         with self._database.lock:
             states = self._database.states[kind]
@@ -78,6 +94,11 @@ class MemoryStateStore:
             for kind, state in states:
                 database.states[kind][state.org_id, state.entity_id] = state
             database.letters |= letters
+            for erasure in commit.erasures:
+                _erase_letters(database.letters, erasure)
+            database.erasures += commit.erasures
+            ended = {key_id for erasure in commit.erasures for key_id in erasure.keys}
+            database.keys |= dict.fromkeys(ended & database.keys.keys())
             for partition, (_, end, last_offset, last_digest) in commit.moves.items():
                 database.positions[partition] = database.positions[partition]._replace(
                     applied=end, last_offset=last_offset, last_digest=last_digest
@@ -145,6 +166,15 @@ class MemoryStateTopics:
 
     def close(self) -> None:
         self._epochs.clear()
+
+
+def _erase_letters(letters: dict[tuple[Kind, int, int], DeadLetter], erasure: Erasure) -> None:
+    key = message_key(erasure.org_id, erasure.user_id)
+    for place, letter in letters.items():
+        before = letter.partition != erasure.partition or letter.offset <= erasure.offset
+        named = key in (letter.key, message_key(letter.org_id or "", letter.entity_id or ""))
+        if letter.kind == "users" and letter.value is not None and before and named:
+            letters[place] = letter._replace(value=None, field="", message=ERASED)
 
 
 def _stored(row: Row) -> State:

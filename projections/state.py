@@ -63,12 +63,37 @@ class Row(NamedTuple):
     attributes: str
 
 
+ERASED = "it was erased with its user"  # the message of a dead letter whose value is gone
+
+
+class Erasure(NamedTuple):
+    """A user's erasure by the delete event at this place, and the keys that it ends.
+
+    In the commit that has it, also the values of the user's dead letters go that lie before it.
+    """
+
+    org_id: str
+    user_id: str
+    partition: int
+    offset: int
+    request_id: str
+    keys: frozenset[bytes]
+
+
 class Commit(NamedTuple):
     """A batch of one or more partitions, folded."""
 
     moves: Mapping[Partition, Move]
     rows: Mapping[Partition, Sequence[Row]]
     letters: Sequence[DeadLetter]
+    erasures: Sequence[Erasure] = ()
+
+
+class Keyring(NamedTuple):
+    """What tells whether a key's id was given here, wrapped, and since when there are keys, in microseconds."""
+
+    ids_secret: bytes
+    made_at: int
 
 
 class StateStore(Protocol):
@@ -91,11 +116,21 @@ class StateStore(Protocol):
     def letters(self, partition: Partition, start: int, end: int) -> list[DeadLetter]:
         """The dead letters of a partition from offset `start` to before `end`, in order."""
 
+    def keyring(self) -> Keyring:
+        """The installation's keyring. Raises `FoldlineError` before `foldline init` has made it."""
+
+    def keys(self, key_ids: Sequence[bytes]) -> dict[bytes, bytes | None]:
+        """Users' keys, wrapped, by id; None for those that were destroyed, or that this generation has ended. Those that
+        there never were are left out."""
+
+    def key_ends(self, event_ids: Sequence[str]) -> dict[str, list[bytes]]:
+        """The keys that delete events end besides those that events were folded under, by the delete event's id."""
+
     def is_live(self) -> bool:
         """Whether this generation is still the live one."""
 
     def pending(self, partition: Partition) -> list[tuple[str, str]]:
-        """Records, by organisation and id, that are to be published though no event changed them."""
+        """Records, by organisation and id, that are to be published by now though no event changed them."""
 
     def remove_pending(self, partition: Partition, ids: Sequence[tuple[str, str]]) -> None:
         """Notes that they are published."""

@@ -22,7 +22,7 @@ from foldline.domain.records import KINDS, Kind, State
 from foldline.settings import Settings
 from projections.generations import live_generation, schema_name
 from projections.sql import queries
-from projections.state import Commit, DeadLetter, Partition, Position, Row
+from projections.state import Commit, DeadLetter, Erasure, Keyring, Partition, Position, Row
 
 _SQL = queries("states")
 # What COPY's text format escapes.
@@ -36,12 +36,14 @@ class PostgresStateStore:
         """Connects to a generation, without a number to the one that is live now. Raises `Unreachable`, and `FoldlineError`
         before `foldline init` has run."""
         self._connection: Connection = connect(settings.database_url, application_name, settings.database_timeout_seconds)
+        self._replays = generation is not None
         with translated():
             generation = live_generation(self._connection) if generation is None else generation
         if generation is None:
             raise FoldlineError("the database has no generation of state: run `foldline init`")
         self.generation = generation
         self._sql = {name: text.replace("{schema}", schema_name(generation)) for name, text in _SQL.items()}
+        self._lag_seconds = settings.state_compaction_lag_seconds
         self._topics = {kind: settings.topic_prefix + topic for kind, topic in UPSERTS_TOPIC.items()}
         self._kinds = {topic: kind for kind, topic in self._topics.items()}
         with translated():
@@ -67,7 +69,7 @@ class PostgresStateStore:
                     with self._connection.cursor().copy(self._sql[f"copy_{kind}"].encode()) as copy:
                         for (row_kind, _), rows in commit.rows.items():
                             if row_kind == kind:
-                                copy.write(copy_text(rows).encode())
+                                copy.write(copy_text(kind, rows).encode())
                 if commit.letters:
                     with self._connection.cursor().copy(self._sql["copy_letters"].encode()) as copy:
                         for letter in commit.letters:
@@ -94,6 +96,24 @@ class PostgresStateStore:
             ).fetchone()
             if row is None or row[0] != len(moves):
                 raise Conflict("what is published is not where this worker left it")
+
+    def keyring(self) -> Keyring:
+        with translated():
+            row = self._connection.execute(self._sql["keyring"].encode()).fetchone()
+        if row is None:
+            raise FoldlineError("the database has no keyring: run `foldline init`")
+        return Keyring(*row)
+
+    def keys(self, key_ids: Sequence[bytes]) -> dict[bytes, bytes | None]:
+        with translated():
+            return dict(self._connection.execute(self._sql["keys"].encode(), (self.generation, list(key_ids))).fetchall())
+
+    def key_ends(self, event_ids: Sequence[str]) -> dict[str, list[bytes]]:
+        found: dict[str, list[bytes]] = {}
+        with translated():
+            for event_id, key_id in self._connection.execute(self._sql["key_ends"].encode(), (list(event_ids),)).fetchall():
+                found.setdefault(event_id, []).append(key_id)
+        return found
 
     def letters(self, partition: Partition, start: int, end: int) -> list[DeadLetter]:
         kind, number = partition
@@ -130,6 +150,10 @@ class PostgresStateStore:
         statements = [self._sql["advance"], *(self._sql[f"upsert_{kind}"] for kind in kinds)]
         if commit.letters:
             statements.append(self._sql["insert_letters"])
+        if self._replays and "users" in kinds:
+            statements = [self._sql["lock_erasures"], *statements, self._sql["scrub_erased"]]
+        if commit.erasures:
+            statements.append(self._sql["erase"])
         parameters = {
             "generation": self.generation,
             "topics": [self._topics[kind] for kind, _ in moves],
@@ -138,6 +162,9 @@ class PostgresStateStore:
             "ends": [move.end for move in moves.values()],
             "last_offsets": [move.last_offset for move in moves.values()],
             "last_digests": [move.last_digest for move in moves.values()],
+            "users_topic": self._topics["users"],
+            "erased": orjson.dumps([_erased(erasure) for erasure in commit.erasures]).decode(),
+            "lag_seconds": self._lag_seconds,
         }
         return "\n".join([*statements, "COMMIT"]).encode(), parameters
 
@@ -145,18 +172,23 @@ class PostgresStateStore:
 def _state(*row: Any) -> State:
     text = row[4]
     size = len(text) if text.isascii() else len(text.encode())
-    return State._make((*row[:4], orjson.loads(text), *row[5:], size))
+    return State._make((*row[:4], orjson.loads(text), *row[5:10], size, tuple(row[10]) if len(row) > 10 else ()))
 
 
-def copy_text(rows: Sequence[Row]) -> str:
+def _erased(erasure: Erasure) -> dict[str, Any]:
+    return erasure._asdict() | {"keys": [key_id.hex() for key_id in erasure.keys]}
+
+
+def copy_text(kind: Kind, rows: Sequence[Row]) -> str:
     """The rows in COPY's text format, one a line, in the order of the stage tables' columns."""
-    lines = []
+    lines, items = [], kind == "items"
     for _, state, attributes in rows:
-        org_id, entity_id, detail, status, _, version, first_seen_at, updated_at, partition, offset, _ = state
+        org_id, entity_id, detail, status, _, version, first_seen_at, updated_at, partition, offset, _, keys = state
         line = f"{entity_id}\t{detail}\t{status}\t{attributes}"
         if "\\" in line or "\n" in line or "\r" in line or line.count("\t") != 3:
             line = "\t".join(str(field).translate(_ESCAPES) for field in (entity_id, detail, status, attributes))
-        lines.append(f"{org_id}\t{line}\t{version}\t{first_seen_at}\t{updated_at}\t{partition}\t{offset}\n")
+        last = "" if items else "\t{" + ",".join(f'"\\\\\\\\x{key_id.hex()}"' for key_id in keys) + "}"
+        lines.append(f"{org_id}\t{line}\t{version}\t{first_seen_at}\t{updated_at}\t{partition}\t{offset}{last}\n")
     return "".join(lines)
 
 

@@ -32,6 +32,7 @@ _ORDER = (
     ("user_upserted", 1, "users.upserts.v1"),
     ("item_state", 1, "items.state.v1"),
     ("user_state", 1, "users.state.v1"),
+    ("user_upserted", 2, "users.upserts.v1"),
 )
 
 

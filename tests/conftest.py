@@ -16,8 +16,12 @@ from hypothesis import settings
 
 pytest.register_assert_rewrite("tests.e2e.outside", "tests.pipeline", "tests.processors.dead_letters")
 
+from tests.keys import MASTER_KEY_FILE  # noqa: E402
 from tests.registry import registry  # noqa: E402
 from tests.stack import Servers, servers  # noqa: E402
+
+os.environ["FOLDLINE_MASTER_KEY_FILE"] = MASTER_KEY_FILE
+os.environ.pop("FOLDLINE_MASTER_KEY", None)
 
 # How properties are tried; with CI in the environment always on the same examples.
 settings.register_profile("foldline", max_examples=40, deadline=None, derandomize="CI" in os.environ)

@@ -26,7 +26,9 @@ from foldline.settings import Settings
 from processors.runners.lives import Runner
 from processors.worker import Ports
 from projections.generations import migrate
+from projections.keys import ensure_keyring
 from projections.tables import ensure_positions
+from tests.keys import MASTERS
 
 Entity = tuple[Kind, str, str]
 
@@ -39,6 +41,7 @@ def prepared(kafka: str, database: str, topic_prefix: str, **others: Any) -> Set
     ensure_topics(settings)
     with connect(settings.database_url, "test") as connection:
         migrate(connection)
+        ensure_keyring(connection, MASTERS)
         ensure_positions(connection, settings)
     return settings
 
@@ -52,6 +55,13 @@ def append(settings: Settings, kind: Kind, events: Iterable[Upsert]) -> None:
 def append_raw(
     settings: Settings, kind: Kind, records: Iterable[tuple[bytes | None, bytes | None]], partition: int = -1
 ) -> None:
+    produce(settings, settings.topic_prefix + UPSERTS_TOPIC[kind], records, partition)
+
+
+def produce(
+    settings: Settings, topic: str, records: Iterable[tuple[bytes | None, bytes | None]], partition: int = -1
+) -> None:
+    """Writes records to any topic."""
     producer = Producer(
         {
             "bootstrap.servers": settings.kafka_bootstrap,
@@ -62,7 +72,7 @@ def append_raw(
         }
     )
     for key, value in records:
-        producer.produce(settings.topic_prefix + UPSERTS_TOPIC[kind], value, key, partition)
+        producer.produce(topic, value, key, partition)
         producer.poll(0)
     assert producer.flush(30) == 0
 

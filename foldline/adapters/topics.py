@@ -103,6 +103,14 @@ def describe_topics(admin: AdminClient, names: list[str], timeout_seconds: float
     }
 
 
+def described(settings: Settings, topic: str) -> TopicState:
+    """A topic's id and partitions. Raises `Unreachable`, and `FoldlineError` before `foldline init` has run."""
+    try:
+        return describe_topics(admin_client(settings), [topic])[topic]
+    except KafkaException as error:
+        raise unreachable(settings, error) from error
+
+
 def lacks_topic(error: KafkaException) -> bool:
     """Whether Kafka answered, and said that there is no such topic or partition."""
     return error.args[0].code() in UNKNOWN_TOPIC

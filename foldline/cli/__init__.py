@@ -27,6 +27,8 @@ COMMANDS = {
     "get": ("foldline.cli.get:get", "Show the state of one item or user."),
     "history": ("foldline.cli.history:history_", "Show every event of one item or user, and what it changed."),
     "dead-letters": ("foldline.cli.dead_letters:app", "List, show and redrive what could not be folded."),
+    "erasures": ("foldline.cli.erasures:app", "List erasures of users, and prove that they hold."),
+    "master-key": ("foldline.cli.master_key:app", "Make a master key, and go over to another one."),
     "tail": ("foldline.cli.tail:tail", "Follow a state topic, decoded."),
     "db-url": ("foldline.cli.stack:db_url", "Print the URL of the running stack's database."),
     "kafka-url": ("foldline.cli.stack:kafka_url", "Print the address of the running stack's Kafka."),

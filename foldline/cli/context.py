@@ -37,7 +37,7 @@ def settings_for(data_dir: Path | None) -> Settings:
 
     if stack := running_stack(data_directory(data_dir)):
         values: dict[str, Any] = {name.removeprefix("FOLDLINE_").lower(): value for name, value in stack.environment.items()}
-        return Settings(**{"schema_registry_url": None} | values)
+        return Settings(**{"schema_registry_url": None, "master_key": None} | values)
     if data_dir:
         raise no_stack(data_dir)
     return Settings()

@@ -48,18 +48,21 @@ def get(
 ) -> None:
     """Show the state of one item or user, deleted included; exits with 1 where it is unknown."""
     kind = KINDS[record]
-    found = None
+    found, erased = None, False
     if org.isascii() and org.isprintable() and id_fault(entity_id) is None:
         settings = settings_for(data_dir)
         if as_of is not None:
-            found = _found_at(settings, kind, org, entity_id, _too_late(as_of))
+            found, erased = _found_at(settings, kind, org, entity_id, _too_late(as_of))
         else:
             with connected(settings) as connection:
                 found = state_now(connection, kind, org, entity_id)
     if found is None:
         when = "" if as_of is None else f" as of {as_of}"
         raise FoldlineError(f"{org} has no {record} {entity_id!r}{when}")
-    print(json.dumps(state_json(kind, found), ensure_ascii=False, indent=None if as_json else 2))
+    shown = state_json(kind, found) | ({"erased": True} if erased else {})
+    print(json.dumps(shown, ensure_ascii=False, indent=None if as_json else 2))
+    if erased:
+        typer.echo("the user has been erased since: attributes of then are not known any more", err=True)
 
 
 @contextmanager
@@ -71,10 +74,12 @@ def reading() -> Iterator[Callable[[int, int], None]]:
         yield lambda read, total: bar.update(task, completed=read, total=total)
 
 
-def _found_at(settings: Settings, kind: Kind, org: str, entity_id: str, too_late: Callable[[Entry], bool]) -> Found | None:
+def _found_at(
+    settings: Settings, kind: Kind, org: str, entity_id: str, too_late: Callable[[Entry], bool]
+) -> tuple[Found | None, bool]:
     with reading() as moved:
-        state = state_at(history(settings, kind, org, entity_id, moved), too_late)
-    return None if state is None else found_of(state)
+        state, erased = state_at(history(settings, kind, org, entity_id, moved), too_late)
+    return None if state is None else found_of(state), erased
 
 
 def _too_late(as_of: str) -> Callable[[Entry], bool]:

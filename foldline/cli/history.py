@@ -54,6 +54,7 @@ def as_json_line(entry: Entry, import_id: str | None) -> dict[str, Any]:
         "code": rejection and rejection.code,
         "message": rejection and rejection.message,
         "version": entry.state.version if entry.state else 0,
+        "erased": entry.erased,
         "changed": {path: {"before": before, "after": after} for path, (before, after) in entry.changed.items()},
     }
 
@@ -67,4 +68,6 @@ def _sentence(line: dict[str, Any]) -> str:
         f"\n  {path}: {json.dumps(pair['before'], ensure_ascii=False)} → {json.dumps(pair['after'], ensure_ascii=False)}"
         for path, pair in line["changed"].items()
     ]
+    if line["erased"]:
+        changed.append("\n  attributes of then were erased")
     return head + ("".join(changed) or "\n  nothing changed")

@@ -15,8 +15,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from foldline.adapters.postgres import Connection
-from foldline.adapters.producer import KafkaLog
-from foldline.adapters.registry import registry_of
 from foldline.cli.context import NEGATIVE, DataDir, Json, settings_for
 from foldline.cli.orgs import connected
 from foldline.settings import Settings
@@ -24,12 +22,12 @@ from producers import files, tenants
 from producers.imports import shell
 from producers.imports.check import Findings, Severity, check
 from producers.imports.jobs import Job
+from producers.sealing import sealed_log
 from producers.validation import Stamp
 
 # So many problems are listed as JSON, and so many for people; `error_count` has the total.
 LISTED, SHOWN = 10_000, 20
 READ_BYTES = 1024 * 1024
-FLUSH_SECONDS = 5.0
 
 
 class KindOf(StrEnum):
@@ -114,14 +112,10 @@ async def _import(
     wait: bool,
 ) -> Job:
     task = bar.add_task("queueing", total=findings.rows)
-    log = KafkaLog(settings, registry_of(settings), lambda *_: None)
-    await log.open()
-    try:
+    async with sealed_log(settings, "foldline import: keys", lambda *_: None) as log:
         job = await shell.import_file(
             settings, connection, log, org, kind, file.name, lambda: _blocks(settings, file), findings, _moves(bar, task)
         )
-    finally:
-        await log.close(FLUSH_SECONDS)
     if wait and job.status == "done":
         refused = shell.wait_live(settings, connection, job)
         job = job._replace(status="live", refused=refused)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from foldline.adapters.consumer import KafkaLogReader
 from foldline.adapters.registry import registry_of
+from foldline.adapters.seals import MasterKeys
 from foldline.cli.context import DataDir, settings_for
 from foldline.cli.runners import Name, Runner
 from foldline.cli.services import assert_initialised
@@ -76,4 +77,5 @@ def ports(settings: Settings) -> Ports:
         topics=lambda: KafkaStateTopics(settings, registry),
         log=KafkaLogReader(settings),
         registry=registry,
+        masters=MasterKeys(settings),
     )

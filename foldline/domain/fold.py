@@ -9,12 +9,14 @@
    partition; an item whose merged attributes would pass 1 MiB. What was rejected stays rejected in every replay. `status`
    defaults to `active` on a new record, a user's `created_at` to the event's time.
 5. `deleted` is a status. An item keeps its attributes and can come back by an upsert that carries another status.
-6. Deleting a user erases: attributes become `{}`. Attributes that the delete carries are ignored; `user_id` and
-   `created_at` stay (a carried `created_at` still replaces); `version` goes on counting. While a user is deleted, upserts
-   without a status change nothing but `version` and `updated_at`; with `active` or `inactive` the user starts again with
-   just the attributes of that upsert, and keeps `created_at` unless it is carried.
-7. A user's event whose attributes do not parse or would pass the size limit folds as if it carried none. Acceptance and
-   `version` never depend on what a user's attributes contain.
+6. Deleting a user erases: attributes become `{}`, and every key under which an event of this user was folded since the last
+   erasure ends (`ended_keys`). Attributes that the delete carries are ignored; `user_id` and `created_at` stay (a carried
+   `created_at` still replaces); `version` goes on counting. While a user is deleted, upserts without a status change nothing
+   but `version` and `updated_at`; with `active` or `inactive` the user starts again with just the attributes of that upsert,
+   and keeps `created_at` unless it is carried.
+7. A key that has ended opens nothing after the event that ended it. A user's event whose seal cannot be opened, or whose
+   attributes do not parse or would pass the size limit, folds as if it carried none. Acceptance and `version` never depend
+   on what a user's attributes contain.
 8. `fold(a + b) = fold(b, starting from fold(a))`; `version` is the number of events folded.
 """
 
@@ -37,6 +39,7 @@ from foldline.domain.records import (
     Rejection,
     State,
     Upsert,
+    key_id_of,
 )
 from foldline.domain.times import EARLIEST, LATEST
 from foldline.domain.values import attributes_of, string_fault
@@ -48,7 +51,7 @@ _NONE: tuple[dict[str, Any], int] = ({}, 2)
 
 def fold_item(state: State | None, event: Upsert, partition: int, offset: int) -> State | Rejection:
     """The state of an item after one more event, which lies at this partition and offset. Changes nothing it was given."""
-    org_id, item_id, item_type, status, text, received_at, _, _ = event
+    org_id, item_id, item_type, status, text, received_at, _, _, _ = event
     if status is not None and status not in STATUSES:
         return _bad_status(status)
     if item_type is not None and (state is None or item_type != state.detail):
@@ -69,7 +72,7 @@ def fold_item(state: State | None, event: Upsert, partition: int, offset: int) -
             return Rejection("item_type_required", "item_type", "a new item needs an item_type: send it once")
         merged, version, first_seen_at = attributes, 1, received_at
     else:
-        _, _, old_type, old_status, old, version, first_seen_at, _, _, _, old_bound = state
+        _, _, old_type, old_status, old, version, first_seen_at, _, _, _, old_bound, _ = state
         item_type = item_type or old_type
         status = status or old_status
         merged = {**old, **attributes} if attributes else old
@@ -96,13 +99,14 @@ def fold_item(state: State | None, event: Upsert, partition: int, offset: int) -
             partition,
             offset,
             bound,
+            (),
         )
     )
 
 
 def fold_user(state: State | None, event: Upsert, partition: int, offset: int) -> State | Rejection:
     """The state of a user after one more event, which lies at this partition and offset. Changes nothing it was given."""
-    org_id, user_id, created_at, status, text, received_at, _, _ = event
+    org_id, user_id, created_at, status, text, received_at, _, _, sealed = event
     if status is not None and status not in STATUSES:
         return _bad_status(status)
     if created_at is not None and not (type(created_at) is int and EARLIEST <= created_at <= LATEST):
@@ -119,14 +123,28 @@ def fold_user(state: State | None, event: Upsert, partition: int, offset: int) -
         ignored = erased and status is None
         created_at = state.detail if created_at is None or ignored else created_at
         status = status or state.status
+    keys = () if state is None else state.keys
+    if event.status == "deleted":
+        keys = ()
+    elif sealed is not None and text is not None and key_id_of(sealed) not in keys:
+        keys = tuple(sorted((*keys, key_id_of(sealed))))
     if status == "deleted":
         attributes, bound = _NONE
     elif text is not None:
         attributes, bound = _merged(attributes, bound, text)
     return State(
         org_id, user_id, created_at, status or "active", attributes, version, first_seen_at, received_at, partition, offset,
-        bound,
+        bound, keys,
     )  # fmt: skip
+
+
+def ended_keys(state: State | None, event: Upsert) -> frozenset[bytes]:
+    """Law 6: the keys that a user's event ends, given the state before it. Never one that did not open what it names: it may
+    be another user's."""
+    if event.status != "deleted":
+        return frozenset()
+    own = () if event.sealed is None or event.attributes is None else (key_id_of(event.sealed),)
+    return frozenset((*(() if state is None else state.keys), *own))
 
 
 FOLD: Mapping[Kind, Fold] = {"items": fold_item, "users": fold_user}

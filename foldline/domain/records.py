@@ -2,6 +2,7 @@
 
 Times are integers: microseconds since 1970-01-01T00:00:00Z. `attributes` of a state is a JSON object whose numbers are
 normalised (`foldline.domain.values`); `attributes` of an event is the JSON text of one, or None where it was not sent.
+A user's are sealed in the log: `sealed` is how they lie there, and `attributes` is what opening it gave, or None.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ ITEM_TYPE_MAX_CHARACTERS = 128
 ID_MAX_CHARACTERS = 256
 ATTRIBUTES_MAX_BYTES = 1024 * 1024
 ATTRIBUTES_MAX_DEPTH = 32
+KEY_ID_BYTES = 16
 
 
 class Upsert(NamedTuple):
@@ -37,6 +39,7 @@ class Upsert(NamedTuple):
     received_at: int
     request_id: str
     record_index: int
+    sealed: bytes | None = None
 
     @property
     def event_id(self) -> str:
@@ -47,7 +50,8 @@ class State(NamedTuple):
     """What the events of one key add up to. `detail` is `item_type` or `created_at`, as in `Upsert`.
 
     `partition` and `offset` name the last event folded. `attributes_bound` is not below the size in bytes of the
-    attributes as compact UTF-8 JSON; it saves measuring them at every event and is nowhere stored.
+    attributes as compact UTF-8 JSON; it saves measuring them at every event and is nowhere stored. `keys` are the ids of the
+    keys under which events of a user were folded since its last erasure, sorted.
     """
 
     org_id: str
@@ -61,6 +65,12 @@ class State(NamedTuple):
     partition: int
     offset: int
     attributes_bound: int
+    keys: tuple[bytes, ...] = ()
+
+
+def key_id_of(sealed: bytes) -> bytes:
+    """The id of the key under which attributes are sealed."""
+    return sealed[:KEY_ID_BYTES]
 
 
 class Rejection(NamedTuple):

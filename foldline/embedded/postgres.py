@@ -43,6 +43,9 @@ SERVER = {
     "checkpoint_timeout": "15min",
     "jit": "off",
     "log_checkpoints": "off",
+    # Neither rows nor statements that failed: they may be of a user who is to be forgotten.
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
     "timezone": "UTC",
 }
 

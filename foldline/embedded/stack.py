@@ -18,6 +18,7 @@ from foldline.embedded.datadir import VARIABLE, Stack, held, remove_stack, write
 from foldline.embedded.errors import EmbeddedError
 from foldline.embedded.jars import kafka_jars
 from foldline.embedded.kafka import kafka_part
+from foldline.embedded.masterkey import master_key_file
 from foldline.embedded.parts import nothing
 from foldline.embedded.ports import Ports, is_free
 from foldline.embedded.postgres import postgres_part, postgres_url
@@ -68,7 +69,7 @@ class _Up:
         port = options.port or ports.get("gateway", options.host)
         self._url = f"http://{f'[{options.host}]' if ':' in options.host else options.host}:{port}"
         self._environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name != "FOLDLINE_MASTER_KEY"},
             VARIABLE: str(root),
             "FOLDLINE_KAFKA_BOOTSTRAP": f"127.0.0.1:{self._kafka_ports[0]}",
             "FOLDLINE_DATABASE_URL": postgres_url(root, self._postgres_port),
@@ -77,6 +78,7 @@ class _Up:
             "FOLDLINE_PARTITIONS": str(options.partitions),
             "FOLDLINE_REPLICATION_FACTOR": "1",
             "FOLDLINE_MIN_INSYNC_REPLICAS": "1",
+            "FOLDLINE_MASTER_KEY_FILE": str(master_key_file(root)),
         }
         self._services = services(root, options.host, port, options.processors, options.runner, self._environment)
         self._stop = asyncio.Event()

@@ -133,7 +133,7 @@ class FaustRunner:
         """From where each partition that is assigned is to be delivered."""
 
     def run(self, stop: threading.Event) -> None:
-        """Returns once `stop` is set and all that was folded is published. Raises `LogReplaced`."""
+        """Returns once `stop` is set and all that was folded is published. Raises one of `STOPS`."""
         log_libraries("faust", "mode", "aiokafka")
         live_until(stop, lambda: asyncio.run(self._live(stop)), self.settings.retry_seconds)
 

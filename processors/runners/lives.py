@@ -10,9 +10,12 @@ from typing import Protocol
 import structlog
 
 from foldline.adapters.codec import UPSERTS_TOPIC
-from foldline.domain.errors import Conflict, FoldlineError, LogReplaced
+from foldline.domain.errors import Conflict, FoldlineError, KeysLost, LogReplaced, MasterKeyMissing
 from foldline.settings import Settings
 from processors.worker import Ports, Worker
+
+# What a person has to look at before anything more may be folded.
+STOPS = (LogReplaced, KeysLost, MasterKeyMissing)
 
 log = structlog.get_logger("foldline.processor")
 
@@ -21,7 +24,7 @@ class Runner(Protocol):
     """What delivers the records to a worker."""
 
     def run(self, stop: threading.Event) -> None:
-        """Returns once `stop` is set and all that was folded is published. Raises `LogReplaced`."""
+        """Returns once `stop` is set and all that was folded is published. Raises one of `STOPS`."""
 
 
 class Runs(Protocol):
@@ -45,7 +48,7 @@ def live_until(stop: threading.Event, life: Callable[[], None], retry_seconds: f
     while not stop.is_set():
         try:
             life()
-        except LogReplaced:
+        except STOPS:
             raise
         except Conflict as conflict:
             log.warning("begin again", reason=str(conflict))

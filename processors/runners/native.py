@@ -34,7 +34,7 @@ class NativeRunner:
         self._disturbed = False
 
     def run(self, stop: threading.Event) -> None:
-        """Returns once `stop` is set and all that was folded is published. Raises `LogReplaced`."""
+        """Returns once `stop` is set and all that was folded is published. Raises one of `STOPS`."""
         live_until(stop, lambda: self._run_group(stop), self._settings.retry_seconds)
 
     def _run_group(self, stop: threading.Event) -> None:

@@ -5,6 +5,7 @@ An entry is written in the transaction of what it tells of: there is neither wit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +16,7 @@ from producers.accounts.statements import SQL, execute
 
 COMMAND_LINE: Final = "command line"
 PAGE_ENTRIES: Final = 50
+ERASED: Final = "user.erased"
 
 
 class Entry(NamedTuple):
@@ -45,6 +47,12 @@ def entries(
         rows = connection.execute(SQL["entries"].encode(), asked, prepare=False).fetchall()
     found = [Entry(*row) for row in rows[:PAGE_ENTRIES]]
     return found, found[-1].audit_id if len(rows) > PAGE_ENTRIES else None
+
+
+def askers_of_erasures(connection: Connection, org_id: str, requests: Sequence[str]) -> dict[str, str]:
+    """Who asked for a user to be erased, by the id of the request, where it was one of the dashboard's."""
+    with translated():
+        return dict(execute(connection, "askers_of_erasures", org_id=org_id, action=ERASED, requests=list(requests)))
 
 
 def known(connection: Connection, org_id: str) -> tuple[list[str], list[str]]:

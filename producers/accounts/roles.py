@@ -12,7 +12,7 @@ Role: TypeAlias = Literal["MEMBER", "DEVELOPER", "ADMIN", "OWNER"]
 ROLES: Final[tuple[Role, ...]] = ("MEMBER", "DEVELOPER", "ADMIN", "OWNER")
 MEANING: Final[dict[Role, str]] = {
     "MEMBER": "sees everything but the audit log, and changes nothing",
-    "DEVELOPER": "also imports files, makes keys and reads the audit log",
+    "DEVELOPER": "also imports files, erases users, makes keys and reads the audit log",
     "ADMIN": "also manages people, but not owners",
     "OWNER": "does everything",
 }

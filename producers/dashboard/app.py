@@ -17,6 +17,7 @@ from producers.dashboard import (
     catalogue,
     developers,
     entry,
+    erasures,
     ingestion,
     letters,
     overview,
@@ -39,6 +40,7 @@ ROUTES: Final[list[BaseRoute]] = guarded(
         *ingestion.ROUTES,
         *overview.ROUTES,
         *letters.ROUTES,
+        *erasures.ROUTES,
         *catalogue.ROUTES,
         *static.ROUTES,
     ]

@@ -12,9 +12,11 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from foldline.adapters.pool import Connections
+from foldline.adapters.postgres import Connection
 from foldline.domain.keys import id_fault
 from foldline.domain.records import ID_MAX_CHARACTERS, Kind
 from producers.dashboard.catalogue_view import attribute_rows, marked, shown_json
+from producers.dashboard.erasures import ERASES
 from producers.dashboard.filters import count
 from producers.dashboard.history import imports_of, past
 from producers.dashboard.pages import HEADERS, fragment, page, wants_fragment
@@ -24,6 +26,7 @@ from producers.gateway.parts import parts_of
 from producers.gateway.reads import RecordRoute
 from projections.catalogue import END, MAX_TYPES, Wanted, record, search, types
 from projections.catalogue import page as page_of
+from projections.erasures import Erasure, erasures
 from projections.overview import Overview
 from projections.reader import state_json
 
@@ -211,8 +214,9 @@ async def _record(request: Request, kind: Kind, entity_id: str) -> Response:
         return page(request, "record_missing.html", who, 404, kind=kind, path_of=PATHS[kind], entity_id=entity_id)
     if request.query_params.get("as") == "json":
         return Json(state_json(kind, found.state), headers=HEADERS)
+    erased = await parts.connections.run(_last_erasure, who.org_id, entity_id) if kind == "users" else None
     if request.query_params.get("as") == "history":
-        return await _history(request, who, kind, entity_id)
+        return await _history(request, who, kind, entity_id, -1 if erased is None else erased.offset)
     text, whole = shown_json(found.state.attributes)
     return page(
         request,
@@ -224,13 +228,27 @@ async def _record(request: Request, kind: Kind, entity_id: str) -> Response:
         attributes=attribute_rows(found.state.attributes),
         json=text,
         whole=whole,
+        erased=erased,
+        may_erase=kind == "users" and who.may(ERASES),
+        said=_erasure_said(request.query_params.get("erased", ""), erased),
         base=base_url(request, parts.settings),
     )
 
 
-async def _history(request: Request, who: Member, kind: Kind, entity_id: str) -> Response:
+def _erasure_said(offset: str, erased: Erasure | None) -> str:
+    """What there is to say to who has just asked for an erasure, which lies at an offset."""
+    if not (offset.isascii() and offset.isdigit() and len(offset) < 19):
+        return ""
+    return "erased" if erased is not None and erased.offset >= int(offset) else "queued"
+
+
+def _last_erasure(connection: Connection, org_id: str, user_id: str) -> Erasure | None:
+    return next(iter(erasures(connection, org_id, user_id, limit=1)), None)
+
+
+async def _history(request: Request, who: Member, kind: Kind, entity_id: str, erased_to: int) -> Response:
     parts = parts_of(request)
-    found = await past(parts.settings, kind, who.org_id, entity_id)
+    found = await past(parts.settings, kind, who.org_id, entity_id, erased_to)
     imports = await parts.connections.run(imports_of, who.org_id, found)
     context: dict[str, Any] = {
         "kind": kind,

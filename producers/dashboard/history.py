@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import orjson
@@ -23,11 +24,13 @@ AT_ONCE: Final = 2
 SECONDS: Final = 20.0
 VALUE_CHARACTERS: Final = 200
 
+_ERASED: Final = "The attributes of then are erased."
+
 _reading = asyncio.Semaphore(AT_ONCE)
 
 
 class Change(NamedTuple):
-    """A field that an event made another; values as JSON, cut, and None where there was nothing or it is not shown."""
+    """A field that an event made another; values as JSON, cut, and None where there was nothing."""
 
     path: str
     before: str | None
@@ -35,11 +38,13 @@ class Change(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One event, as a page shows it. `state` is the whole state after it as JSON, where it is shown."""
+    """One event, as a page shows it. `state` is the whole state after it as JSON, where it is shown; `erased` is a sentence
+    where something of it is erased."""
 
     entry: Entry
     changes: list[Change]
     state: str | None
+    erased: str
 
 
 class Past(NamedTuple):
@@ -54,10 +59,11 @@ class _TooLong(Exception):
     pass
 
 
-async def past(settings: Settings, kind: Kind, org_id: str, entity_id: str) -> Past:
-    """The past of a record. Raises `Unreachable`."""
+async def past(settings: Settings, kind: Kind, org_id: str, entity_id: str, erased_to: int = -1) -> Past:
+    """The past of a record; `erased_to` is the offset of a user's last erasure, if it had one. Raises `Unreachable` and
+    `MasterKeyMissing`."""
     async with _reading:
-        return await asyncio.to_thread(_past, settings, kind, org_id, entity_id)
+        return await asyncio.to_thread(_past, settings, kind, org_id, entity_id, erased_to)
 
 
 def imports_of(connection: Connection, org_id: str, found: Past) -> dict[str, str]:
@@ -67,7 +73,7 @@ def imports_of(connection: Connection, org_id: str, found: Past) -> dict[str, st
     return {request: import_id for request, import_id in imports.items() if import_id is not None}
 
 
-def _past(settings: Settings, kind: Kind, org_id: str, entity_id: str) -> Past:
+def _past(settings: Settings, kind: Kind, org_id: str, entity_id: str, erased_to: int) -> Past:
     deadline = time.monotonic() + SECONDS
 
     def look_at_the_clock(*_: int) -> None:
@@ -82,17 +88,39 @@ def _past(settings: Settings, kind: Kind, org_id: str, entity_id: str) -> Past:
             total += 1
     except _TooLong:
         over = True
-    return Past([_event(kind, entry) for entry in reversed(entries)], total, over)
+    return Past(_events(kind, reversed(entries), erased_to), total, over)
 
 
-def _event(kind: Kind, entry: Entry) -> Event:
-    """Of a user only what changed is shown, not from what to what: what was erased since is in the log's past, too."""
-    open_book = kind == "items"
+def _events(kind: Kind, entries: Iterable[Entry], erased_to: int) -> list[Event]:
+    """Of entries that are given newest first. Of a user nothing is shown that lies before its newest deletion, not even what
+    another program wrote into the log without a seal: it was erased."""
+    found, erased = [], False
+    for entry in entries:
+        deletes = kind == "users" and _is_deletion(entry)
+        erased = erased or deletes or entry.offset <= erased_to
+        found.append(_event(entry, deletes, erased))
+    return found
+
+
+def _event(entry: Entry, deletes: bool, erased: bool) -> Event:
     changes = [
-        Change(path, *(_shown(value) if open_book else None for value in pair)) for path, pair in entry.changed.items()
+        Change(path, _shown(before), _shown(after))
+        for path, (before, after) in entry.changed.items()
+        if not (erased and path.startswith("attributes."))
     ]
-    attributes = orjson.dumps(entry.state.attributes).decode() if open_book and entry.state and not entry.rejection else None
-    return Event(entry, changes, attributes if attributes is None or len(attributes) < 20_000 else None)
+    shown = entry.state is not None and entry.rejection is None and not erased and not entry.erased
+    attributes = orjson.dumps(entry.state.attributes).decode() if shown and entry.state else None
+    said = "It erased the attributes." if deletes else _ERASED if entry.erased or (erased and _carried(entry)) else ""
+    return Event(entry, changes, attributes if attributes is None or len(attributes) < 20_000 else None, said)
+
+
+def _is_deletion(entry: Entry) -> bool:
+    return entry.event is not None and entry.event.status == "deleted" and entry.rejection is None
+
+
+def _carried(entry: Entry) -> bool:
+    """Whether the event came with attributes, readable or not."""
+    return entry.event is not None and (entry.event.attributes is not None or entry.event.sealed is not None)
 
 
 def _shown(value: object) -> str | None:

@@ -74,6 +74,10 @@ async def failed_rows(request: Request) -> Response:
     who = await member(request)
     job, run = await _job(request, who), parts_of(request).connections.run
     first = await run(jobs.failed_rows, job.import_id, 0)
+    if first is None and job.scrubbed_at is not None:
+        raise Refused(
+            410, "The failed rows were removed", "That is done when a user is deleted, for they may be of that user."
+        )
     if first is None:
         raise Refused(404, "There are no failed rows", "They are kept for some days, and only where there are any.")
 
@@ -166,7 +170,16 @@ async def _look(request: Request, who: Member, job: Job) -> Look:
     """The page's pieces: its status, how far the import is, and all the rest, which changes with its status only."""
     made = view.stages(job, await _folded(parts_of(request), job))
     said = (made, view.headline(job), job.status, job.cancelling)
-    settled = (job.status, job.validated_at, job.queueing_at, job.done_at, job.live_at, job.ended_at, job.has_file)
+    settled = (
+        job.status,
+        job.validated_at,
+        job.queueing_at,
+        job.done_at,
+        job.live_at,
+        job.ended_at,
+        job.has_file,
+        job.scrubbed_at,
+    )
 
     async def head() -> str:
         return _text(fragment(request, "import.html", "head_piece", who, **_stage_context(who, job, made)))

@@ -64,6 +64,7 @@ NAVIGATION: Final = (
     Place("Data ingestion", "/ingestion", "ingestion", below=("/imports",)),
     Place("Catalogue", "/catalogue", "catalogue"),
     Place("Users", "/users", "users"),
+    Place("Erasures", "/erasures", "eraser"),
     Place("Dead letters", "/dead-letters", "letters"),
     Place("Developers", "/developers", "developers"),
     Place("Team", "/team", "team"),

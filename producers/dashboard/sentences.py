@@ -90,6 +90,7 @@ _SENTENCES: Final[dict[str, Sentence]] = {
     "key.rotated": _replaced,
     "key.revoked": lambda subject, detail: f"revoked the {detail['role']} key {subject}",
     "letters.redriven": _redriven,
+    "user.erased": lambda subject, _: f"asked for the user {subject} to be erased",
     "import.uploaded": lambda subject, detail: f"uploaded {detail['file']} with {detail['kind']}: {subject}",
     "import.retyped": lambda subject, _: f"changed the types of columns of {subject}",
     "import.submitted": _submitted,

@@ -21,6 +21,7 @@ from producers.gateway.progress import Watcher
 from producers.gateway.rates import Rates
 from producers.gateway.telemetry import EXTRA_HEADERS, Metrics
 from producers.gateway.uses import Uses
+from producers.sealing import SealedLog
 from projections.generations import OPERATIONS_SECRET
 from projections.reader import Reader
 
@@ -94,14 +95,15 @@ def parts_of(request: Request) -> Parts:
 
 
 def assemble(settings: Settings) -> Parts:
-    """The parts on Kafka and PostgreSQL, as the settings say. Connects to nothing yet."""
+    """The parts on Kafka and PostgreSQL, as the settings say. Connects to nothing yet. Raises `MasterKeyMissing`."""
     database = Database(settings, "foldline gateway")
     uses = Uses(database)
     reader = Reader(database, settings.topic_prefix)
     watcher = Watcher(reader.positions)
     log: Log
     metrics = Metrics(lambda: log.queued())
-    log = KafkaLog(settings, registry_of(settings), lambda error, records: metrics.delivery_failed(error.name(), records))
+    kafka = KafkaLog(settings, registry_of(settings), lambda error, records: metrics.delivery_failed(error.name(), records))
+    log = SealedLog(kafka, database.fetch, settings)
     return Parts(
         settings=settings,
         database=database,

@@ -17,6 +17,8 @@ Severity = Literal["error", "warning"]
 PREVIEWED: Final = 10
 SHOWN_ATTRIBUTES: Final = 20
 SHOWN_CHARACTERS: Final = 120
+# The columns of users whose values problems show: all else may be personal.
+SHOWN_OF_USERS: Final = frozenset((ID_FIELD["users"],))
 # More wrong rows than these are counted as if they named no item: nobody can say then what the file lacks.
 MOST_WRONG_IDS: Final = 100_000
 
@@ -78,16 +80,24 @@ def check(
                 failed_rows = True
             sink.ids([upsert.entity_id for upsert in checked.upserts])
             sink.ids(checked.wrong_ids)
-            _add(findings, "error", checked.errors, sink)
-            _add(findings, "warning", checked.warnings, sink)
+            _add(findings, "error", _showable(kind, checked.errors), sink)
+            _add(findings, "warning", _showable(kind, checked.warnings), sink)
             _count(findings, kind, checked)
             sink.progress(findings)
         if failed_rows:
             sink.failed(files.failed_footer(survey))
     except files.BadFile as bad:
-        findings.problem = bad.problems[0]
-        _add(findings, "error", bad.problems, sink)
+        problems = _showable(kind, bad.problems)
+        findings.problem = problems[0]
+        _add(findings, "error", problems, sink)
     return findings
+
+
+def _showable(kind: Kind, problems: Sequence[files.Problem]) -> Sequence[files.Problem]:
+    """Problems without what must not be kept: the values of users' attributes, and what may be one."""
+    if kind != "users":
+        return problems
+    return [one if one.column in SHOWN_OF_USERS else one._replace(value="") for one in problems]
 
 
 def _count(findings: Findings, kind: Kind, checked: files.Checked) -> None:

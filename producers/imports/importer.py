@@ -9,14 +9,16 @@ import asyncio
 import os
 import threading
 import time
+import traceback
 from contextlib import suppress
+from datetime import datetime
 from typing import Final
 
 import structlog
+from confluent_kafka import KafkaError
 
 from foldline.adapters.postgres import Connection, connect, translated
-from foldline.adapters.producer import KafkaLog
-from foldline.adapters.registry import registry_of
+from foldline.adapters.producer import Log
 from foldline.domain.errors import FoldlineError
 from foldline.settings import Settings
 from producers.accounts.audit import record
@@ -25,14 +27,16 @@ from producers.imports.jobs import Job
 from producers.imports.positions import applied, folded
 from producers.imports.queue import Queue
 from producers.imports.validate import fail, validate
+from producers.sealing import sealed_log
 from projections import figures
 from projections.generations import drop_expired
+from projections.scrub import scrub
 
 IDLE_SECONDS: Final = 0.2
 LIVE_SECONDS: Final = 0.25
 HOUSEKEEPING_SECONDS: Final = 10.0
+SCRUB_SECONDS: Final = 60.0
 KNOWN_SECONDS: Final = 10.0
-FLUSH_SECONDS: Final = 2.0
 NICENESS: Final = 10
 
 _log = structlog.get_logger("foldline.importer")
@@ -49,15 +53,14 @@ class Importer:
         self._settings = settings
         self._stop = stop
         self._live_at = self._kept_at = 0.0
+        self._scrubbed_at = 0.0
+        self._erased_since: datetime | None = None
 
     async def run(self) -> None:
-        log = KafkaLog(
-            self._settings,
-            registry_of(self._settings),
-            lambda error, records: _log.warning("not appended", error=error.name()),
-        )
-        await log.open()
-        try:
+        def failed(error: KafkaError, _: int) -> None:
+            _log.warning("not appended", error=error.name())
+
+        async with sealed_log(self._settings, "foldline importer: keys", failed) as log:
             while not self._stop.is_set():
                 try:
                     await self._session(log)
@@ -66,10 +69,8 @@ class Importer:
                 except FoldlineError as error:
                     _log.warning("begin again", reason=str(error), pause_seconds=self._settings.retry_seconds)
                     await asyncio.sleep(self._settings.retry_seconds)
-        finally:
-            await log.close(FLUSH_SECONDS)
 
-    async def _session(self, log: KafkaLog) -> None:
+    async def _session(self, log: Log) -> None:
         connection = connect(self._settings.database_url, "foldline importer", self._settings.database_timeout_seconds)
         with connection:
             while True:
@@ -77,7 +78,7 @@ class Importer:
                 if not await self._next(connection, log):
                     await asyncio.sleep(IDLE_SECONDS)
 
-    async def _next(self, connection: Connection, log: KafkaLog) -> bool:
+    async def _next(self, connection: Connection, log: Log) -> bool:
         """Carries on the oldest import that nobody else has. False where there is none."""
         with translated():
             waiting = jobs.execute(connection, "waiting")
@@ -95,7 +96,7 @@ class Importer:
             return True
         return False
 
-    async def _carry_on(self, connection: Connection, log: KafkaLog, job: Job) -> None:
+    async def _carry_on(self, connection: Connection, log: Log, job: Job) -> None:
         def tick(_: int = 0) -> None:
             self._tick(connection)
 
@@ -110,7 +111,9 @@ class Importer:
         except FoldlineError:
             raise
         except Exception as error:
-            _log.exception("import failed", import_id=job.import_id)
+            # Not the error's text: it may quote the file.
+            frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+            _log.error("import failed", import_id=job.import_id, error=type(error).__name__, frames=frames[-12:])
             fail(connection, job, f"something failed inside ({type(error).__name__}); it is in the log of the gateway")
 
     def _when_known(self, connection: Connection, job: Job) -> str | None:
@@ -160,6 +163,10 @@ class Importer:
             jobs.execute(connection, "sweep_files", retention=retention)
         with suppress(FoldlineError):  # another importer was first
             drop_expired(connection)
+        if time.monotonic() >= self._scrubbed_at + SCRUB_SECONDS:
+            self._scrubbed_at = time.monotonic()
+            with suppress(FoldlineError):  # the next time
+                self._erased_since = scrub(connection, self._erased_since)
 
 
 def run(settings: Settings, stop: threading.Event, niceness: int = NICENESS) -> None:

@@ -76,6 +76,7 @@ class Job(NamedTuple):
     done_at: datetime | None
     live_at: datetime | None
     ended_at: datetime | None
+    scrubbed_at: datetime | None
 
     @property
     def good_rows(self) -> int:

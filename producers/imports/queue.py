@@ -19,11 +19,13 @@ from typing import Final
 
 import orjson
 
-from foldline.adapters.codec import UpsertCodec
+from foldline.adapters.codec import UPSERTS_TOPIC, UpsertCodec
 from foldline.adapters.consumer import KafkaLogReader
 from foldline.adapters.postgres import Connection, translated
 from foldline.adapters.producer import Appended, Log, NotAppended
 from foldline.adapters.registry import registry_of
+from foldline.adapters.seals import seal_key
+from foldline.adapters.topics import described
 from foldline.domain.records import Upsert
 from foldline.settings import Settings
 from producers import files
@@ -34,10 +36,13 @@ from producers.imports.positions import applied, log_ends
 from producers.imports.validate import Ended, fail
 from producers.validation import Stamp
 from projections.figures import add_activity
+from projections.sql import queries
 
 PACE_SECONDS: Final = 0.02
 # Where the fold does not move for so long, nothing can be fresh, and the rows need not wait.
 FOLD_AWAY_SECONDS: Final = 3.0
+
+_KEYS: Final = queries("keys")
 
 
 class Queue:
@@ -114,6 +119,9 @@ class _Run:
                 self._landed.add(place)
                 end = self._ends.setdefault(partition, [0, offset])
                 end[0], end[1] = end[0] + 1, offset
+        if self._landed and self._topic_id is None:  # nothing of it was ever acknowledged
+            topic = self._settings.topic_prefix + UPSERTS_TOPIC[self._job.kind]
+            self._topic_id = described(self._settings, topic).topic_id
         rows = self._job.rows
         self.queued += len(self._landed)
         self._deleted += sum(place >= rows for place in self._landed)
@@ -232,9 +240,21 @@ class _Run:
     def _applied(self) -> dict[int, int]:
         return applied(self._connection, self._settings, self._job.kind)
 
-    def _own(self, partition: int, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """The rows of this import in a stretch of a partition: which, and where."""
+    def _own(self, partition: int, start: int, end: int) -> list[tuple[int, int]]:
+        """The rows of this import in a stretch of a partition: which, and where.
+
+        Without those whose users were being deleted when they came: what they carry is gone, and they are appended again.
+        """
+        found = []
         for record in self._reader.read(self._job.kind, partition, start, end):
             event = self._decode(record.value())
             if isinstance(event, Upsert) and (event.org_id, event.request_id) == (self._job.org_id, self._job.request_id):
-                yield event.record_index, record.offset()
+                found.append((event.record_index, record.offset(), seal_key(event)))
+        retired = self._retired({key_id for *_, key_id in found if key_id is not None})
+        return [(place, offset) for place, offset, key_id in found if key_id not in retired]
+
+    def _retired(self, key_ids: set[bytes]) -> set[bytes]:
+        if not key_ids:
+            return set()
+        with translated():
+            return {key_id for (key_id,) in self._connection.execute(_KEYS["retired"].encode(), (list(key_ids),)).fetchall()}

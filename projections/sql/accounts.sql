@@ -24,6 +24,11 @@ WHERE org_id = %(org_id)s AND audit_id < coalesce(%(before)s, 922337203685477580
     AND (%(action)s::text = '' OR action = %(action)s) AND (%(actor)s::text = '' OR actor = %(actor)s)
 ORDER BY audit_id DESC LIMIT %(limit)s;
 
+-- name: askers_of_erasures
+-- Who asked for users to be erased, by request.
+SELECT detail ->> 'request_id', actor FROM foldline_control.audit_log
+WHERE org_id = %(org_id)s AND action = %(action)s AND detail ->> 'request_id' = ANY (%(requests)s::text[]);
+
 -- name: actions
 -- The actions in the audit log of an organisation, each found by one step in the index.
 WITH RECURSIVE found (action) AS (

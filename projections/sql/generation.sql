@@ -27,6 +27,7 @@ CREATE TABLE {schema}.users (
     updated_at timestamptz NOT NULL,
     partition integer NOT NULL,
     "offset" bigint NOT NULL,
+    keys bytea[] NOT NULL DEFAULT '{{}}',  -- under which its events were folded since its last erasure
     PRIMARY KEY (org_id, user_id)
 ) WITH (fillfactor = 70);
 

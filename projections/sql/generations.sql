@@ -84,13 +84,16 @@ SELECT topic, partition, applied FROM foldline_control.positions WHERE generatio
 -- name: rows_items
 -- Every item of a generation by key, with a digest of all that its state has.
 SELECT org_id, item_id, partition, hashtextextended(
-    concat_ws(chr(1), item_type, status, attributes::text, version, first_seen_at, updated_at, partition, "offset"), 0)
+    concat_ws(chr(1), item_type, status, attributes::text, version, first_seen_at, updated_at, partition, "offset"), 0),
+    NULL
 FROM {schema}.items ORDER BY org_id, item_id;
 
 -- name: rows_users
 -- Every user of a generation by key, with a digest of all that its state has.
 SELECT org_id, user_id, partition, hashtextextended(
-    concat_ws(chr(1), created_at, status, attributes::text, version, first_seen_at, updated_at, partition, "offset"), 0)
+    concat_ws(chr(1), created_at, status, attributes::text, version, first_seen_at, updated_at, partition, "offset",
+        keys::text), 0),
+    keys
 FROM {schema}.users ORDER BY org_id, user_id;
 
 -- name: moved_items
@@ -108,8 +111,18 @@ SELECT coalesce(o.partition, n.partition), coalesce(o.org_id, n.org_id), coalesc
 FROM (SELECT * FROM {old}.users WHERE "offset" >= (%(since)s::bigint[])[partition + 1]) o
 FULL JOIN (SELECT * FROM {new}.users WHERE "offset" >= (%(since)s::bigint[])[partition + 1]) n
     ON n.org_id = o.org_id AND n.user_id = o.user_id
-WHERE (o.created_at, o.status, o.attributes, o.version, o.first_seen_at, o.updated_at, o.partition, o."offset")
-    IS DISTINCT FROM (n.created_at, n.status, n.attributes, n.version, n.first_seen_at, n.updated_at, n.partition, n."offset");
+WHERE (o.created_at, o.status, o.attributes, o.version, o.first_seen_at, o.updated_at, o.partition, o."offset", o.keys)
+    IS DISTINCT FROM
+    (n.created_at, n.status, n.attributes, n.version, n.first_seen_at, n.updated_at, n.partition, n."offset", n.keys);
+
+-- name: destroyed
+-- Those of some keys that were destroyed.
+SELECT key_id FROM foldline_control.user_keys WHERE key_id = ANY (%s) AND wrapped IS NULL;
+
+-- name: destroy_ended
+-- Destroys what the generation has ended that is live from now on.
+WITH gone AS (DELETE FROM foldline_control.generation_ends WHERE generation = %s RETURNING key_id)
+SELECT foldline_control.destroy_keys(array_agg(key_id)) FROM gone HAVING count(*) > 0;
 
 -- name: copy_pending
 -- Records that are to be published from a generation's table.
@@ -123,6 +136,13 @@ CREATE TEMPORARY TABLE IF NOT EXISTS pending (topic text, partition integer, org
 -- Keeps them.
 INSERT INTO foldline_control.pending_publications (generation, topic, partition, org_id, entity_id)
 SELECT %s, topic, partition, org_id, entity_id FROM pg_temp.pending ON CONFLICT DO NOTHING;
+
+-- name: take_pending
+-- What was to be published of one generation is to be published of the other.
+INSERT INTO foldline_control.pending_publications AS p (generation, topic, partition, org_id, entity_id, due_at)
+SELECT %(new)s, topic, partition, org_id, entity_id, due_at FROM foldline_control.pending_publications
+WHERE generation = %(old)s
+ON CONFLICT (generation, topic, partition, org_id, entity_id) DO UPDATE SET due_at = greatest(p.due_at, excluded.due_at);
 
 -- name: drop_rows
 -- Forgets a generation that is not live.

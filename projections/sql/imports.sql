@@ -90,7 +90,7 @@ SELECT pg_advisory_unlock(hashtextextended(%(import_id)s, 4));
 WITH gone AS (DELETE FROM foldline_control.import_problems WHERE import_id = %(import_id)s),
     gone_rows AS (DELETE FROM foldline_control.import_files WHERE import_id = %(import_id)s AND name = 'failed')
 UPDATE foldline_control.imports SET status = 'validating', validating_at = coalesce(validating_at, now()), attempts = attempts + 1,
-    bytes_read = 0, rows_read = 0, rows = 0, wrong_rows = 0, errors = 0, warnings = 0
+    bytes_read = 0, rows_read = 0, rows = 0, wrong_rows = 0, errors = 0, warnings = 0, scrubbed_at = NULL
 WHERE import_id = %(import_id)s AND status IN ('uploaded', 'validating') RETURNING attempts;
 
 -- name: validated_so_far

@@ -6,7 +6,7 @@ CREATE TEMPORARY TABLE stage_items (
 ) ON COMMIT DELETE ROWS;
 CREATE TEMPORARY TABLE stage_users (
     org_id text, user_id text, created_at bigint, status text, attributes jsonb, version bigint,
-    first_seen_at bigint, updated_at bigint, partition integer, "offset" bigint
+    first_seen_at bigint, updated_at bigint, partition integer, "offset" bigint, keys bytea[]
 ) ON COMMIT DELETE ROWS;
 CREATE TEMPORARY TABLE stage_letters (
     org_id text, entity_id text, request_id text, record_index integer, code text, field text, message text,
@@ -50,12 +50,41 @@ ON CONFLICT (org_id, item_id) DO UPDATE SET
 -- Every staged user in place of what was there.
 INSERT INTO {schema}.users AS t
 SELECT org_id, user_id, pg_temp.instant(created_at), status, attributes, version,
-    pg_temp.instant(first_seen_at), pg_temp.instant(updated_at), partition, "offset"
+    pg_temp.instant(first_seen_at), pg_temp.instant(updated_at), partition, "offset", keys
 FROM pg_temp.stage_users
 ON CONFLICT (org_id, user_id) DO UPDATE SET
     created_at = excluded.created_at, status = excluded.status, attributes = excluded.attributes,
     version = excluded.version, updated_at = excluded.updated_at, partition = excluded.partition,
-    "offset" = excluded."offset";
+    "offset" = excluded."offset", keys = excluded.keys;
+
+-- name: lock_erasures
+-- Whoever folds a generation that is not live writes no states while a key is destroyed, nor the other way round.
+SELECT pg_advisory_xact_lock_shared(7022868215640286822);
+
+-- name: scrub_erased
+-- What was erased while it was on its way into a generation that is not live.
+UPDATE {schema}.users t SET attributes = '{}' FROM pg_temp.stage_users s
+WHERE t.org_id = s.org_id AND t.user_id = s.user_id AND t.attributes <> '{}' AND EXISTS (
+    SELECT FROM foldline_control.user_keys k WHERE k.key_id = ANY (s.keys) AND k.wrapped IS NULL
+);
+
+-- name: erase
+-- Destroys keys, and does what belongs to it.
+SELECT foldline_control.erase(%(generation)s, %(users_topic)s, %(erased)s::jsonb, %(lag_seconds)s);
+
+-- name: keys
+-- The keys of these ids that there are. One that was destroyed, or that this generation has ended, is NULL.
+SELECT k.key_id, CASE WHEN e.key_id IS NULL THEN k.wrapped END FROM foldline_control.user_keys k
+LEFT JOIN foldline_control.generation_ends e ON e.generation = %s AND e.key_id = k.key_id
+WHERE k.key_id = ANY (%s);
+
+-- name: key_ends
+-- The keys that delete events end.
+SELECT event_id, key_id FROM foldline_control.key_ends WHERE event_id = ANY (%s);
+
+-- name: keyring
+-- What tells whether a key's id was given here, and since when.
+SELECT ids_secret, (extract(epoch FROM made_at) * 1000000)::bigint FROM foldline_control.keyring;
 
 -- name: insert_letters
 -- Every staged dead letter.
@@ -78,7 +107,7 @@ FROM json_array_elements(%s::json) AS pair JOIN {schema}.items t ON t.org_id = p
 -- The users of a JSON array of [organisation, id] pairs.
 SELECT t.org_id, t.user_id, (extract(epoch FROM t.created_at) * 1000000)::bigint, t.status, t.attributes::text, t.version,
     (extract(epoch FROM t.first_seen_at) * 1000000)::bigint, (extract(epoch FROM t.updated_at) * 1000000)::bigint,
-    t.partition, t."offset"
+    t.partition, t."offset", t.keys
 FROM json_array_elements(%s::json) AS pair JOIN {schema}.users t ON t.org_id = pair ->> 0 AND t.user_id = pair ->> 1;
 
 -- name: ensure_position
@@ -113,7 +142,7 @@ WHERE generation = %s AND topic = %s AND partition = %s AND "offset" >= %s AND "
 -- name: pending
 -- Records of a partition that are to be published though no event changed them.
 SELECT org_id, entity_id FROM foldline_control.pending_publications
-WHERE generation = %s AND topic = %s AND partition = %s ORDER BY org_id, entity_id;
+WHERE generation = %s AND topic = %s AND partition = %s AND due_at <= now() ORDER BY org_id, entity_id;
 
 -- name: remove_pending
 -- Those of a JSON array of [organisation, id] pairs are published.

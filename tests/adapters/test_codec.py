@@ -53,7 +53,7 @@ def test_a_state_says_all_of_itself() -> None:
         (b"\1" + VALUE[1:], "undecodable"),
         (b'{"item_id":"PROD-1"}', "undecodable"),
         (b"\0\0\0\0\0" + VALUE[5:], "unknown_schema"),
-        (b"\0\0\0\0\5" + VALUE[5:], "unknown_schema"),
+        (b"\0\0\0\0\x7f" + VALUE[5:], "unknown_schema"),
         (b"\0\xff\xff\xff\xff" + VALUE[5:], "unknown_schema"),
         (VALUE[:5], "undecodable"),
         (VALUE[:-1], "undecodable"),
@@ -104,7 +104,7 @@ def test_ids_of_the_bundle() -> None:
     for kind in KINDS:
         for topic in (UPSERTS_TOPIC[kind], STATE_TOPIC[kind]):
             assert REGISTRY.schema_of(REGISTRY.id_of(topic)) == schemas.latest(topic).definition
-    for schema_id in (0, -1, 5):
+    for schema_id in (0, -1, len(schemas.bundle()) + 1):
         with pytest.raises(SchemaUnknown):
             REGISTRY.schema_of(schema_id)
 

@@ -159,6 +159,27 @@ def records(scene: Scene) -> Iterator[Page]:
     owner.page.get_by_role("rowheader").get_by_role("link", name="TYPELESS").click()
     expect(owner.page.get_by_text("it would be rejected again")).to_be_visible()
     yield owner.page
+    owner.page.goto("/erasures")
+    yield owner.page
+    owner.page.goto("/users/usr_001")
+    owner.link("Erase this user").click()
+    expect(owner.page.get_by_role("dialog")).to_be_visible()
+    yield owner.page
+    owner.page.goto("/erasures/new?user_id=usr_001")
+    yield owner.page
+    owner.watch.expected = {400, 404}
+    owner.field("Type the id of the user").fill("usr_002")
+    owner.button("Erase for good").click()
+    expect(owner.page.get_by_text("This is not the id of the user.")).to_be_visible()
+    yield owner.page
+    owner.field("Type the id of the user").fill("usr_001")
+    owner.button("Erase for good").click()
+    expect(owner.page.get_by_text("The user is erased")).to_be_visible()
+    owner.link("Show the history").click()
+    expect(owner.page.get_by_text("It erased the attributes.")).to_be_visible()
+    yield owner.page
+    owner.page.goto("/erasures")
+    yield owner.page
     owner.page.goto("/")
     expect(owner.page.get_by_role("region", name="Recent imports").get_by_role("row")).not_to_have_count(0)
     owner.page.get_by_text(re.compile(" as a table$")).first.click()
@@ -175,10 +196,10 @@ WALKS: dict[Walk, set[str]] = {
            "/developers/keys/{key_id}/revoke"},
     imports: {"/ingestion", "/imports/{import_id}", "/imports/{import_id}/problems"},
     records: {"/", "/catalogue", "/users", "/catalogue/{item_id:path}", "/users/{user_id:path}", "/dead-letters",
-              "/dead-letters/{place}", "/dead-letters/redrive"},
+              "/dead-letters/{place}", "/dead-letters/redrive", "/erasures", "/erasures/new"},
 }  # fmt: skip
 NO_PAGES = {"/start/news", "/overview/live", "/overview/{chart}.json", "/ingestion/samples/{name}", "/dead-letters/export",
-            "/imports/{import_id}/events", "/imports/{import_id}/failed-rows"}  # fmt: skip
+            "/erasures/proof.json", "/imports/{import_id}/events", "/imports/{import_id}/failed-rows"}  # fmt: skip
 READ = [route for route in ROUTES if isinstance(route, Route) and "GET" in (route.methods or ())]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from foldline.cli import COMMANDS, load
+from tests.keys import MASTER_KEY_FILE
 
 pytestmark = pytest.mark.server
 
@@ -60,7 +61,8 @@ def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
 
 
 def test_a_schema_registry_is_not_passed_over(tmp_path: Path) -> None:
-    code, out, err = foldline(tmp_path, "init", FOLDLINE_SCHEMA_REGISTRY_URL="http://me:secret@127.0.0.1:1")
+    away, key = "http://me:secret@127.0.0.1:1", MASTER_KEY_FILE
+    code, out, err = foldline(tmp_path, "init", FOLDLINE_SCHEMA_REGISTRY_URL=away, FOLDLINE_MASTER_KEY_FILE=key)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("foldline: the schema registry at http://me:***@127.0.0.1:1 does not answer: ")
     code, _, err = foldline(tmp_path, "settings", FOLDLINE_SCHEMA_REGISTRY_URL="registry:8081")

@@ -8,6 +8,7 @@ import pytest
 
 import schemas
 from foldline.adapters.codec import BundledRegistry, UpsertCodec, decoder
+from foldline.adapters.seals import opened
 from foldline.domain.fold import FOLD
 from foldline.domain.records import Rejection
 from tests.golden import HERE, Golden, encoded, golden
@@ -24,13 +25,14 @@ def test_every_meaning_has_bytes_and_every_schema_has_both() -> None:
 @every_case
 def test_it_decodes(case: Golden) -> None:
     assert int.from_bytes(case.value[1:5], "big") == case.schema.id
-    assert decoder(BundledRegistry())(case.value) == case.meaning["record"]
+    assert decoder(BundledRegistry())(case.value) == case.record
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.is_upsert], ids=lambda case: case.name)
 def test_it_folds(case: Golden) -> None:
     event = UpsertCodec(case.kind, BundledRegistry()).decode(case.value)
     assert not isinstance(event, Rejection)
+    event = opened(event, bytes.fromhex(case.meaning["key"]) if "key" in case.meaning else None)
     after = FOLD[case.kind](None, event, 0, 0)
     if isinstance(after, Rejection):
         assert after.code == case.meaning["rejected"]

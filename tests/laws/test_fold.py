@@ -18,6 +18,7 @@ from foldline.domain.records import ATTRIBUTES_MAX_BYTES, KINDS, Kind, Rejection
 from processors.batch import BatchFolder, Stretch
 from projections.memory import MemoryDatabase, MemoryStateStore
 from projections.state import Partition
+from tests.keys import MASTERS
 from tests.laws.model import plain, replay, same, step
 from tests.laws.strategies import Sent, histories, logs, objects, sent
 
@@ -97,7 +98,7 @@ class TestLaw1:
         memory.append_raw("items", message_key("org_1", "PROD-1"), None, other)
         database = MemoryDatabase({"items": memory.topic_id("items")}, 2)
         store = MemoryStateStore(database)
-        folder = BatchFolder(store, REGISTRY, 2, cache_bytes=1)
+        folder = BatchFolder(store, REGISTRY, MASTERS, 2, cache_bytes=1)
         first, second, third = memory.stretch("items", home, 0, 3)
         store.commit(folder.fold({("items", home): Stretch(0, [first])}, {}).commit)
         under_way = folder.fold({("items", home): Stretch(1, [second])}, {})
@@ -118,7 +119,7 @@ def through_batches(
         memory.append(kind, [one.event])
     database = MemoryDatabase({kind: memory.topic_id(kind) for kind in KINDS}, partitions)
     store = MemoryStateStore(database)
-    folder = BatchFolder(store, REGISTRY, partitions, cache_bytes)
+    folder = BatchFolder(store, REGISTRY, MASTERS, partitions, cache_bytes)
     waiting = None
     for stretches in batches(memory, size):
         batch = folder.fold(stretches, waiting.dirty if waiting else {})

@@ -40,7 +40,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("changed")
     for name in (*PACKAGES, "tests/laws", "tests/golden"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
-    for file in (ROOT / "pyproject.toml", *(ROOT / "tests").glob("*.py")):
+    for file in (ROOT / "pyproject.toml", ROOT / "tests" / "master.key", *(ROOT / "tests").glob("*.py")):
         shutil.copy(file, copy / file.relative_to(ROOT))
     diffs = DIFF.findall((ROOT / "docs" / "how-to-change-the-fold.md").read_text())
     assert len(diffs) == 3

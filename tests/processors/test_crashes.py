@@ -21,15 +21,17 @@ import pytest
 from foldline.adapters.codec import BundledRegistry, UpsertCodec
 from foldline.adapters.consumer import Claim, LogReader, Record
 from foldline.adapters.memory import MemoryLog, MemoryLogReader, MemoryRecord
+from foldline.adapters.seals import DataKey, new_data_key, opened, seal_key, sealed
 from foldline.domain.errors import BadData, Conflict, FoldlineError, LogReplaced, Unreachable
-from foldline.domain.fold import FOLD, key_fault
+from foldline.domain.fold import FOLD, ended_keys, key_fault
 from foldline.domain.keys import message_key
 from foldline.domain.records import KINDS, Kind, Rejection, State, Upsert
 from foldline.settings import Settings
 from processors.worker import Ports, Worker
 from projections.memory import MemoryDatabase, MemoryStateStore, MemoryStateTopics, MemoryTopics
-from projections.state import Commit, DeadLetter, Partition, Position, StateStore
+from projections.state import Commit, DeadLetter, Keyring, Partition, Position, StateStore
 from projections.topics import Publication, StateTopics
+from tests.keys import MASTERS
 
 REGISTRY = BundledRegistry()
 PARTITIONS = 2
@@ -113,6 +115,18 @@ class Store:
     def load(self, kind: Kind, ids: Sequence[tuple[str, str]]) -> list[State]:
         self._process.step("load")
         return self._inner.load(kind, ids)
+
+    def keyring(self) -> Keyring:
+        self._process.step("keyring")
+        return self._inner.keyring()
+
+    def keys(self, key_ids: Sequence[bytes]) -> dict[bytes, bytes | None]:
+        self._process.step("keys")
+        return self._inner.keys(key_ids)
+
+    def key_ends(self, event_ids: Sequence[str]) -> dict[str, list[bytes]]:
+        self._process.step("key_ends")
+        return self._inner.key_ends(event_ids)
 
     def commit(self, commit: Commit) -> None:
         if self._held:
@@ -256,8 +270,10 @@ class World:
         self.settings = Settings(partitions=PARTITIONS, cache_bytes=cache_bytes, pending_bytes=pending_bytes)
         self.log = MemoryLog(REGISTRY, PARTITIONS)
         self.refused: set[Place] = set()
-        fill(self.log, random.Random(seed), self.refused, refused)
+        self.keys = Keys(seed)
+        fill(self.log, self.keys, random.Random(seed), self.refused, refused)
         self.database = MemoryDatabase({kind: self.log.topic_id(kind) for kind in KINDS}, PARTITIONS)
+        self.database.keys, self.database.key_ends = dict(self.keys.wrapped), self.keys.ends
         self.topics = MemoryTopics()
 
     def ports(self, process: Process) -> Ports:
@@ -267,6 +283,7 @@ class World:
             topics=lambda: Topics(process, MemoryStateTopics(self.topics), held),
             log=Log(process, MemoryLogReader(self.log)),
             registry=REGISTRY,
+            masters=MASTERS,
         )
 
     def run(self, process: Process, seed: int = 0) -> bool:
@@ -315,7 +332,8 @@ class World:
 
     def check(self) -> None:
         """All is what the fold alone makes of the log."""
-        states, letters = expected(self.log, self.refused)
+        states, letters, ended = expected(self.log, self.keys, self.refused)
+        assert {key_id for key_id, wrapped in self.database.keys.items() if wrapped is None} == ended
         found = {(kind, *pair): bare(state) for kind in KINDS for pair, state in self.database.states[kind].items()}
         assert found == states
         assert {place: letter.code for place, letter in self.database.letters.items()} == letters
@@ -339,10 +357,40 @@ def bare(state: State) -> State:
     return state._replace(attributes_bound=0)
 
 
-def expected(log: MemoryLog, refused: set[Place]) -> tuple[dict[tuple[Kind, str, str], State], dict[Place, str]]:
-    """The states that the fold alone makes of a log, and the codes of what it rejects."""
+class Keys:
+    """The keys of users, a few for each, and which of them a delete event ends beside those of the row."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._own: dict[str, list[DataKey]] = {}
+        self.wrapped: dict[bytes, bytes | None] = {}
+        self.secrets: dict[bytes, bytes] = {}
+        self.ends: dict[str, list[bytes]] = {}
+
+    def sealed(self, event: Upsert) -> Upsert:
+        """The event of a user, sealed under one of the user's keys; a delete ends one more, or none."""
+        if event.entity_id not in self._own:
+            self._own[event.entity_id] = [self._new_key(event) for _ in range(2)]
+        own = self._own[event.entity_id]
+        if event.status == "deleted" and self._random.random() < 0.5:
+            self.ends[event.event_id] = [self._random.choice(own).key_id]
+            own.append(self._new_key(event))
+        return sealed(event, self._random.choice(own))
+
+    def _new_key(self, event: Upsert) -> DataKey:
+        made = new_data_key(b"ids", event.org_id, event.entity_id)
+        self.wrapped[made.key_id] = MASTERS.current.wrap(*made)
+        self.secrets[made.key_id] = made.secret
+        return made
+
+
+def expected(
+    log: MemoryLog, keys: Keys, refused: set[Place]
+) -> tuple[dict[tuple[Kind, str, str], State], dict[Place, str], set[bytes]]:
+    """The states that the fold alone makes of a log, the codes of what it rejects, and the keys that it ends."""
     states: dict[tuple[Kind, str, str], State] = {}
     letters: dict[Place, str] = {}
+    ended: set[bytes] = set()
     for kind in KINDS:
         codec = UpsertCodec(kind, REGISTRY)
         for number in range(PARTITIONS):
@@ -358,15 +406,19 @@ def expected(log: MemoryLog, refused: set[Place]) -> tuple[dict[tuple[Kind, str,
                     after = key_fault(kind, record.key(), event, number, PARTITIONS)
                     if after is None:
                         entity = (kind, event.org_id, event.entity_id)
+                        key_id = seal_key(event)
+                        event = opened(event, None if key_id is None or key_id in ended else keys.secrets[key_id])
                         after = FOLD[kind](states.get(entity), event, number, record.offset())
+                        if kind == "users" and isinstance(after, State) and event.status == "deleted":
+                            ended |= ended_keys(states.get(entity), event) | set(keys.ends.get(event.event_id, ()))
                 if isinstance(after, Rejection):
                     letters[place] = after.code
                 else:
                     states[kind, event.org_id, event.entity_id] = bare(after)  # type: ignore[union-attr]
-    return states, letters
+    return states, letters, ended
 
 
-def fill(log: MemoryLog, chosen: random.Random, refused: set[Place], refusals: int) -> None:
+def fill(log: MemoryLog, keys: Keys, chosen: random.Random, refused: set[Place], refusals: int) -> None:
     """Events of a few items and users, records that nobody can fold, and offsets without a record."""
     codecs = {kind: UpsertCodec(kind, REGISTRY) for kind in KINDS}
     refused_at = set(chosen.sample(range(EVENTS), refusals))
@@ -379,6 +431,7 @@ def fill(log: MemoryLog, chosen: random.Random, refused: set[Place], refusals: i
             attributes[f"refused {at}"], detail = REFUSED, "product"
         text = None if chosen.random() < 0.2 and at not in refused_at else orjson.dumps(attributes).decode()
         event = Upsert("org_1", f"{chosen.randrange(4)}", detail, status, text, 1000 + at, "req_1", at)
+        event = keys.sealed(event) if kind == "users" else event
         key, value = message_key(event.org_id, event.entity_id), codecs[kind].encode(event)
         record = log.append_raw(kind, key, value)
         if at in refused_at:

@@ -180,3 +180,28 @@ def _allow_connections(admin: psycopg.Connection[Any], settings: Settings, allow
     name = settings.database_url.rpartition("/")[2].partition("?")[0]
     admin.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS {allowed}".encode())
     admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+
+
+def test_what_the_database_quotes_of_a_user_gets_into_no_letter_and_no_log(
+    kafka: str, database: str, topic_prefix: str
+) -> None:
+    settings = prepared(kafka, database, topic_prefix)
+    secret = "ada@example.com"
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("ALTER TABLE gen_1.users ADD CHECK (NOT attributes ? 'email')")
+        with pytest.raises(psycopg.errors.CheckViolation, match=secret):  # the server does quote the row
+            connection.execute(
+                "INSERT INTO gen_1.users SELECT 'o', 'u', now(), 'active', jsonb_build_object('email', %s::text), 1, now(),"
+                " now(), 0, 0, '{}'",
+                (secret,),
+            )
+    with capture_logs() as logs:
+        append(settings, "users", [upsert("users", attributes=f'{{"email": "{secret}"}}'), upsert("users", "Q")])
+        with running(settings):
+            wait_applied(settings)
+    (letter,) = dead_letters(settings)
+    assert letter.code == "refused"
+    assert "violates check constraint" in letter.message
+    assert secret not in letter.message
+    assert secret not in str(logs)
+    assert table(settings)["users", "org_1", "Q"]["version"] == 1

@@ -16,6 +16,7 @@ from projections import letters
 from projections.forecast import Forecast, Forecaster
 from projections.generations import migrate
 from projections.letters import Group, Place, Redrive, Wanted, hexdump, place_of
+from projections.state import ERASED
 
 AT = 1_736_672_400_000_000
 ITEMS, USERS = "p.items.upserts.v1", "p.users.upserts.v1"
@@ -115,6 +116,20 @@ def test_one_letter_whole(tables: Connection, settings: Settings) -> None:
         "field": "status", "message": "m", "size": 2, "redriven_at": "2025-01-12T10:00:00Z", "redriven_by": "ann",
         "redriven_to": f"{ITEMS}:2:9", "redrive_of": None, "key": None, "value": "AP8=", "event": None,
     }  # fmt: skip
+
+
+def test_a_letter_that_was_erased_cannot_be_redriven_and_says_why(tables: Connection, settings: Settings) -> None:
+    put(tables, Place(USERS, 0, 1), value=None, field="", message=ERASED)
+    put(tables, Place(USERS, 0, 2), value=None)
+    erased, empty = (letters.letter(tables, settings, Place(USERS, 0, offset)) for offset in (1, 2))
+    assert erased is not None
+    assert empty is not None
+    assert (erased.erased, empty.erased) == (True, False)
+    first, second = Forecaster(tables, settings).of([erased, empty])
+    assert first == Forecast("impossible", "erased", "it was erased with its user")
+    assert (second.outcome, second.code) == ("impossible", "undecodable")
+    whole = letters.as_whole_json(erased, BundledRegistry())
+    assert (whole["value"], whole["event"], whole["size"], whole["message"]) == (None, None, 0, ERASED)
 
 
 def test_pages_by_key_skip_and_repeat_nothing(tables: Connection, settings: Settings) -> None:

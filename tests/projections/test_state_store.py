@@ -20,7 +20,7 @@ from foldline.settings import Settings
 from projections.generations import migrate
 from projections.memory import MemoryDatabase, MemoryStateStore
 from projections.sql import queries
-from projections.state import Commit, DeadLetter, Move, Partition, Position, Row, StateStore
+from projections.state import ERASED, Commit, DeadLetter, Erasure, Move, Partition, Position, Row, StateStore
 from projections.tables import PostgresStateStore
 from tests.laws.model import same
 from tests.laws.strategies import AWKWARD_IDS, NUMBERS, Json, objects
@@ -208,6 +208,28 @@ class StateStoreContract:
         assert store.letters(ITEMS, 0, 10) == sorted(letters, key=lambda one: one.offset)
         assert [one.offset for one in store.letters(ITEMS, 4, 9)] == [4, 5]
         assert store.letters(("items", 1), 0, 10) == []
+
+    def test_an_erasure_takes_the_values_of_the_users_letters_that_lie_before_it(self, store: StateStore) -> None:
+        nameless = {"org_id": None, "entity_id": None, "request_id": None, "record_index": None}
+        named = {"entity_id": "USER-1", "key": b"other"}
+        keyed = {"entity_id": "USER-2", "key": b"org_1:USER-1"}
+        theirs = [letter(1, USERS, **named), letter(2, USERS, **keyed), letter(3, USERS, **nameless | {"key": keyed["key"]})]
+        astray = letter(9, ("users", 0), **named)
+        later = letter(7, USERS, **named)
+        others = [
+            letter(0, USERS, entity_id="USER-2", key=b"org_1:USER-2"),
+            letter(4, USERS, org_id="org_2", entity_id="USER-1", key=b"org_2:USER-1"),
+            letter(5, USERS, **nameless | {"key": None}),
+        ]
+        item = letter(1, entity_id="USER-1", key=b"org_1:USER-1")
+        moves = {ITEMS: (0, 3), USERS: (0, 5), ("users", 0): (0, 10)}
+        store.commit(batch(moves, letters=[*theirs[:2], astray, *others[:2], item]))
+        erasure = Erasure("org_1", "USER-1", 1, 6, "req_9", frozenset())
+        store.commit(batch({USERS: (5, 8)}, letters=[theirs[2], others[2], later])._replace(erasures=[erasure]))
+        gone = [one._replace(value=None, field="", message=ERASED) for one in (*theirs, astray)]
+        assert store.letters(USERS, 0, 10) == sorted([*gone[:3], *others, later], key=lambda one: one.offset)
+        assert store.letters(("users", 0), 0, 10) == gone[3:]
+        assert store.letters(ITEMS, 0, 10) == [item]
 
     def test_published_follows_applied(self, store: StateStore) -> None:
         store.commit(batch({ITEMS: (0, 5), USERS: (0, 5)}))

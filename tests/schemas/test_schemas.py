@@ -19,6 +19,7 @@ IDS = [
     (2, "user_upserted", 1, "users.upserts.v1"),
     (3, "item_state", 1, "items.state.v1"),
     (4, "user_state", 1, "users.state.v1"),
+    (5, "user_upserted", 2, "users.upserts.v1"),
 ]
 
 every_schema = pytest.mark.parametrize("schema", schemas.bundle(), ids=lambda schema: f"{schema.record}.v{schema.version}")

@@ -47,10 +47,10 @@ def test_htmx_gets_the_part_alone_and_the_page_leads_to_it(shop: Visitor) -> Non
     assert 'hx-get="/catalogue/a%2Fb?as=history"' in shop.get("/catalogue/a%2Fb").text
 
 
-def test_of_users_only_what_changed_is_shown(shop: Visitor) -> None:
+def test_of_users_the_same_is_shown(shop: Visitor) -> None:
     said = text_of(shop.get("/users/u", params={"as": "history"}))
-    assert "attributes.email" in said
-    assert "ada@example.com" not in said
+    assert "attributes.email : nothing → ada@example.com" in said
+    assert "Version 1 as a whole" in said
 
 
 def test_the_past_of_another_organisations_record_is_not_there(shop: Visitor, gateway: Gateway) -> None:

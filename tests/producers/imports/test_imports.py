@@ -138,6 +138,26 @@ def test_a_run_that_broke_off_is_carried_on_at_the_row_that_it_had_reached(desk:
     assert len(desk.items()) == 450
 
 
+def test_a_run_of_which_all_landed_and_nothing_was_acknowledged_goes_live(desk: Desk) -> None:
+    settings = desk.settings.model_copy(update={"delivery_timeout_seconds": 0.5})
+    with importing(settings):
+        import_id = desk.upload(many(20))
+        desk.wait(import_id, "ready")
+    desk.submit(import_id)
+
+    async def broken() -> None:
+        log = Torn(desk.settings, 0, 20)
+        await log.open()
+        with pytest.raises(NotAppended):
+            await Queue(settings, desk.connection, log, lambda _: None).run(desk.job(import_id))
+        await log.close(1)
+
+    asyncio.run(broken())
+    with importing(settings):
+        assert desk.wait(import_id, "live").queued == 20
+    assert {version for _, version, _ in desk.items().values()} == {1}
+
+
 def test_two_importers_never_run_one_import_twice(desk: Desk) -> None:
     settings = desk.settings.model_copy(update={"import_chunk_records": 50})
     with importing(settings), importing(settings):
