@@ -81,16 +81,16 @@ def on_topic(stack: Stack, topic: str, values: set[str]) -> set[str]:
         deadline = time.monotonic() + 60
         while left:
             assert time.monotonic() < deadline, (topic, left)
+            parts: list[bytes] = []
             for message in consumer.consume(1000, 0.2):
                 if (error := message.error()) is not None:
                     assert error.code() == KafkaError._PARTITION_EOF, error
                     left.discard(message.partition() or 0)
                     continue
-                headers = message.headers()
-                parts = [message.key(), message.value(), *(header for _, header in headers or ())]
-                for part in parts:
+                for part in (message.key(), message.value(), *(header for _, header in message.headers() or ())):
                     assert isinstance(part, bytes | None)
-                    found |= found_in(part or b"", values)
+                    parts.append(part or b"")
+            found |= found_in(b"\0".join(parts), values)
     finally:
         consumer.close()
     return found
