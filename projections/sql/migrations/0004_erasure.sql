@@ -123,10 +123,6 @@ BEGIN
     PERFORM pg_advisory_xact_lock_shared(b) FROM unnest(foldline_control.deletion_locks(of_org, users)) b;
     INSERT INTO foldline_control.user_keys (key_id, org_id, user_id, wrapped)
     SELECT x.key_id, of_org, x.user_id, x.wrapped FROM unnest(users, candidates, candidates_wrapped) AS x (user_id, key_id, wrapped)
-    WHERE NOT EXISTS (
-        SELECT FROM foldline_control.user_keys o
-        WHERE o.org_id = of_org AND o.user_id = x.user_id AND o.retired_at IS NULL
-    )
     ORDER BY x.user_id
     ON CONFLICT DO NOTHING;
     RETURN QUERY SELECT k.user_id, k.key_id, k.wrapped, EXISTS (
