@@ -9,7 +9,7 @@
    partition; an item whose merged attributes would pass 1 MiB. What was rejected stays rejected in every replay. `status`
    defaults to `active` on a new record, a user's `created_at` to the event's time.
 5. `deleted` is a status. An item keeps its attributes and can come back by an upsert that carries another status.
-6. Deleting a user erases: attributes become `{}`, and every key under which an event of this user was folded since the last
+6. Deleting a user erases: attributes become `{}`, and every key that has opened an event of this user since the last
    erasure ends (`ended_keys`). Attributes that the delete carries are ignored; `user_id` and `created_at` stay (a carried
    `created_at` still replaces); `version` goes on counting. While a user is deleted, upserts without a status change nothing
    but `version` and `updated_at`; with `active` or `inactive` the user starts again with just the attributes of that upsert,

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
-from foldline.adapters.postgres import Connection, connect
-from foldline.settings import Settings
+from foldline.adapters.postgres import Connection
 from producers.accounts import audit
 from producers.accounts.audit import Entry, record
 from producers.dashboard.sentences import label, sentence
@@ -19,24 +17,7 @@ from tests.producers.conftest import Gateway
 from tests.producers.dashboard.test_team import invited
 from tests.producers.dashboard.visitors import PASSWORD, Visitor, text_of
 
-
-@pytest.fixture(autouse=True)
-def _no_attempts(stage: Settings) -> None:
-    """All these browsers have one address."""
-    with connect(stage.database_url, "test") as connection:
-        connection.execute("DELETE FROM foldline_control.attempts")
-
-
-@pytest.fixture
-def control(stage: Settings) -> Iterator[Connection]:
-    with connect(stage.database_url, "test") as connection:
-        yield connection
-
-
-@pytest.fixture
-def owner(gateway: Gateway) -> Iterator[Visitor]:
-    with Visitor(gateway) as made:
-        yield made.sign_up()
+pytestmark = pytest.mark.usefixtures("no_attempts")
 
 
 def org_of(control: Connection, visitor: Visitor) -> str:

@@ -24,12 +24,6 @@ HOLDS_SECONDS = 3  # keys' changes hold within two
 
 
 @pytest.fixture
-def owner(gateway: Gateway) -> Iterator[Visitor]:
-    with Visitor(gateway) as visitor:
-        yield visitor.sign_up()
-
-
-@pytest.fixture
 def colleague(gateway: Gateway, stage: Settings, owner: Visitor) -> Iterator[Visitor]:
     """A member of the owner's organisation, signed in."""
     with Visitor(gateway) as visitor:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from foldline.adapters.postgres import Connection, connect
+from foldline.adapters.postgres import Connection
 from foldline.settings import Settings
 from producers import tenants
 from producers.accounts import entry, links
@@ -18,20 +18,9 @@ from producers.dashboard.people import COOKIE, local_path
 from tests.producers.conftest import Gateway, gateway_of
 from tests.producers.dashboard.visitors import HERE, PASSWORD, Visitor, signed_in, text_of
 
+pytestmark = pytest.mark.usefixtures("no_attempts")
+
 OTHER_PASSWORD = "staple tractor nine"
-
-
-@pytest.fixture(autouse=True)
-def _no_attempts(stage: Settings) -> None:
-    """All these browsers have one address."""
-    with connect(stage.database_url, "test") as connection:
-        connection.execute("DELETE FROM foldline_control.attempts")
-
-
-@pytest.fixture
-def control(stage: Settings) -> Iterator[Connection]:
-    with connect(stage.database_url, "test") as connection:
-        yield connection
 
 
 @pytest.fixture

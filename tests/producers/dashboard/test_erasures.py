@@ -22,27 +22,10 @@ from tests.producers.dashboard.test_developers import made
 from tests.producers.dashboard.test_team import invited
 from tests.producers.dashboard.visitors import PASSWORD, Visitor, text_of
 
+pytestmark = pytest.mark.usefixtures("no_attempts")
+
 USERS = "/v1/ingest/users/upsert"
 ODD = "<b>/ü? 7&%2F#"
-
-
-@pytest.fixture(autouse=True)
-def _no_attempts(stage: Settings) -> None:
-    """All these browsers have one address."""
-    with connect(stage.database_url, "test") as connection:
-        connection.execute("DELETE FROM foldline_control.attempts")
-
-
-@pytest.fixture
-def control(stage: Settings) -> Iterator[Connection]:
-    with connect(stage.database_url, "test") as connection:
-        yield connection
-
-
-@pytest.fixture
-def owner(gateway: Gateway) -> Iterator[Visitor]:
-    with Visitor(gateway) as found:
-        yield found.sign_up()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
@@ -13,7 +12,7 @@ import httpx
 import pytest
 
 from foldline.adapters.codec import BundledRegistry, UpsertCodec
-from foldline.adapters.postgres import Connection, connect
+from foldline.adapters.postgres import Connection
 from foldline.domain.records import Upsert
 from foldline.settings import Settings
 from projections import letters
@@ -24,26 +23,9 @@ from tests.producers.dashboard.test_audit import org_of, said
 from tests.producers.dashboard.test_team import invited
 from tests.producers.dashboard.visitors import PASSWORD, Visitor, text_of
 
+pytestmark = pytest.mark.usefixtures("no_attempts")
+
 AT = 1_736_672_400_000_000
-
-
-@pytest.fixture(autouse=True)
-def _no_attempts(stage: Settings) -> None:
-    """All these browsers have one address."""
-    with connect(stage.database_url, "test") as connection:
-        connection.execute("DELETE FROM foldline_control.attempts")
-
-
-@pytest.fixture
-def control(stage: Settings) -> Iterator[Connection]:
-    with connect(stage.database_url, "test") as connection:
-        yield connection
-
-
-@pytest.fixture
-def owner(gateway: Gateway) -> Iterator[Visitor]:
-    with Visitor(gateway) as made:
-        yield made.sign_up()
 
 
 def upsert(org: str, entity_id: str, index: int = 0, **changed: Any) -> Upsert:

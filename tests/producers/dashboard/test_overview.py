@@ -26,12 +26,6 @@ CHARTS = ["items", "users", "events", "freshness", "lag-records", "lag-seconds"]
 
 
 @pytest.fixture
-def owner(gateway: Gateway) -> Iterator[Visitor]:
-    with Visitor(gateway) as visitor:
-        yield visitor.sign_up()
-
-
-@pytest.fixture
 def api(gateway: Gateway, stage: Settings, owner: Visitor) -> Iterator[httpx.Client]:
     """A client with a key of the owner's organisation."""
     with connect(stage.database_url, "test") as connection:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
 from html import unescape
 from typing import Any
-
-import pytest
 
 from foldline.adapters.postgres import connect
 from foldline.embedded.processes import until
@@ -20,12 +17,6 @@ from tests.producers.imports.conftest import Desk, importing
 
 HTMX = {"HX-Request": "true"}
 SAMPLE = b"item_id,item_type,status,name\nA-1,product,active,Alpha\nA-2,product,inactive,Beta\n"
-
-
-@pytest.fixture
-def owner(gateway: Gateway) -> Iterator[Visitor]:
-    with Visitor(gateway) as visitor:
-        yield visitor.sign_up()
 
 
 def news_url(text: str) -> str:

@@ -9,26 +9,14 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from foldline.adapters.postgres import Connection, connect
-from foldline.settings import Settings
+from foldline.adapters.postgres import Connection
 from producers.accounts.roles import ROLES
 from tests.producers.conftest import Gateway
 from tests.producers.dashboard.visitors import PASSWORD, Visitor, link_in, signed_in, text_of
 
+pytestmark = pytest.mark.usefixtures("no_attempts")
+
 Join = Callable[..., Visitor]
-
-
-@pytest.fixture(autouse=True)
-def _no_attempts(stage: Settings) -> None:
-    """All these browsers have one address."""
-    with connect(stage.database_url, "test") as connection:
-        connection.execute("DELETE FROM foldline_control.attempts")
-
-
-@pytest.fixture
-def control(stage: Settings) -> Iterator[Connection]:
-    with connect(stage.database_url, "test") as connection:
-        yield connection
 
 
 @pytest.fixture
