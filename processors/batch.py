@@ -5,6 +5,7 @@ Three steps: find out which states are needed, load them, fold. What cannot be f
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -16,6 +17,7 @@ from foldline.adapters.seals import MasterKeys
 from foldline.domain.fold import FOLD, key_fault
 from foldline.domain.keys import split_key
 from foldline.domain.records import KINDS, Kind, Rejection, State, Upsert
+from foldline.steps import Steps
 from processors.cache import BYTES_PER_JSON_BYTE, STATE_BYTES, StateCache, weight
 from processors.opening import Opener
 from projections.state import Commit, DeadLetter, Erasure, Move, Partition, Row, StateStore
@@ -47,10 +49,16 @@ class BatchFolder:
     """Folds batches, one on top of another, in the memory of one worker."""
 
     def __init__(
-        self, store: StateStore, registry: Registry, masters: MasterKeys, partitions: int, cache_bytes: int
+        self,
+        store: StateStore,
+        registry: Registry,
+        masters: MasterKeys,
+        partitions: int,
+        cache_bytes: int,
+        steps: Steps | None = None,
     ) -> None:
         """`partitions` is how many each upsert topic has; `cache_bytes` bounds the states kept, of both kinds together."""
-        self._store = store
+        self._store, self._steps = store, steps or Steps()
         self._opener = Opener(store, masters)
         self._partitions = partitions
         self._codecs = {kind: UpsertCodec(kind, registry) for kind in KINDS}
@@ -79,10 +87,11 @@ class BatchFolder:
             dirty[partition] = {}
             before = uncommitted.get(partition, {})
             self.fold_on(partition, stretch.records, before, dirty[partition], letters, erasures, refused)
-        for partition, states in dirty.items():
-            rows[partition] = [_row(key, state) for key, state in states.items()]
-            self.cache.update(partition[0], {row.key: row.state for row in rows[partition]})
-        self.cache.evict()
+        with self._steps.step("encode rows"):
+            for partition, states in dirty.items():
+                rows[partition] = [_row(key, state) for key, state in states.items()]
+                self.cache.update(partition[0], {row.key: row.state for row in rows[partition]})
+            self.cache.evict()
         return Batch(stretches, Commit(_moves(stretches), rows, letters, erasures), dirty)
 
     def _load(self, partition: Partition, keys: Iterable[bytes | None], uncommitted: Mapping[bytes, State]) -> None:
@@ -115,12 +124,15 @@ class BatchFolder:
         """Folds records on top of `dirty`, what is in memory and the table, into `dirty`."""
         kind, number = partition
         keys = [record.key() for record in records]
-        self._load(partition, keys, uncommitted)
+        with self._steps.step("load"):
+            self._load(partition, keys, uncommitted)
         decode, fold, states = self._codecs[kind].decode, FOLD[kind], self.cache.states[kind]
-        events = [decode(record.value()) for record in records]
+        with self._steps.step("decode"):
+            events = [decode(record.value()) for record in records]
         sealed = kind == "users"
         if sealed:
             self._opener.prepare(events, records)
+        began = time.perf_counter()
         for key, record, event in zip(keys, records, events, strict=True):
             if type(event) is not Upsert:
                 letters.append(_letter(kind, record, event, None))  # type: ignore[arg-type]
@@ -145,6 +157,7 @@ class BatchFolder:
                     erasures.append(self._opener.erasure(state, event, after))
             else:
                 letters.append(_letter(kind, record, after, event))  # type: ignore[arg-type]
+        self._steps.seconds["fold"] += time.perf_counter() - began
 
 
 class Collector:
@@ -190,7 +203,7 @@ class Collector:
 def _row(key: bytes, state: State) -> Row:
     text = orjson.dumps(state.attributes)
     if state.attributes_bound > 2 * len(text):  # every merge adds to the bound; now the size is known
-        state = state._replace(attributes_bound=len(text))
+        state = State._make((*state[:10], len(text), state.keys))
     return Row._make((key, state, text.decode()))
 
 

@@ -22,6 +22,7 @@ import orjson
 from foldline.adapters.consumer import LogReader
 from foldline.domain.errors import Conflict, FoldlineError, Unreachable
 from foldline.domain.keys import message_key, split_key
+from foldline.steps import Steps
 from processors.batch import LOAD_IDS, Batch, batched
 from projections.state import DeadLetter, Partition, Position, Row, StateStore
 from projections.topics import Publication, StateTopics
@@ -37,9 +38,12 @@ ROW_BYTES = 800
 class Publisher:
     """Publishes batches after their commit. A failure is kept, and raised by the next call of any method."""
 
-    def __init__(self, store: StateStore, topics: StateTopics, log: LogReader, pending_bytes: int) -> None:
+    def __init__(
+        self, store: StateStore, topics: StateTopics, log: LogReader, pending_bytes: int, steps: Steps | None = None
+    ) -> None:
         """`pending_bytes` bounds what waits: `submit` blocks above it. `store` is used by this object's thread only."""
         self._store, self._topics, self._log, self._limit = store, topics, log, pending_bytes
+        self._steps = steps or Steps()
         self._changed = threading.Condition()
         self._pending: list[Batch] = []
         self._pending_bytes = 0
@@ -173,8 +177,9 @@ class Publisher:
     def _send(self, publications: Mapping[Partition, Publication], moves: Mapping[Partition, tuple[int, int]]) -> None:
         if not moves:
             return
-        self._topics.publish(publications, self._store.generation)
-        self._store.move_published(moves)
+        with self._steps.step("publish"):
+            self._topics.publish(publications, self._store.generation)
+            self._store.move_published(moves)
         self._published |= {partition: end for partition, (_, end) in moves.items()}
 
     def _recover(self, partition: Partition, position: Position) -> int:

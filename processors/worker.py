@@ -22,6 +22,7 @@ from foldline.adapters.seals import MasterKeys
 from foldline.domain.errors import BadData, Conflict, FoldlineError
 from foldline.domain.records import Kind
 from foldline.settings import Settings
+from foldline.steps import Steps
 from processors.batch import Batch, BatchFolder, Stretch
 from processors.publication import Publisher
 from projections.state import Partition, StateStore
@@ -50,9 +51,12 @@ class Worker:
         self._ports = ports
         self._store = ports.store("foldline process: load")
         self._commit_store = ports.store("foldline process: commit")
-        self._folder = BatchFolder(self._store, ports.registry, ports.masters, settings.partitions, settings.cache_bytes)
+        self.steps = Steps()
+        self._folder = BatchFolder(
+            self._store, ports.registry, ports.masters, settings.partitions, settings.cache_bytes, self.steps
+        )
         self._publisher = Publisher(
-            ports.store("foldline process: publish"), ports.topics(), ports.log, pending_bytes=settings.pending_bytes
+            ports.store("foldline process: publish"), ports.topics(), ports.log, settings.pending_bytes, self.steps
         )
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="committer")
         self._inflight: tuple[Future[None], Batch] | None = None
@@ -91,10 +95,13 @@ class Worker:
         stretches, back = self._accepted(records)
         if stretches:
             batch = self._folder.fold(stretches, self._inflight[1].dirty if self._inflight else {})
-            if not self._settle():
+            with self.steps.step("wait for commit"):
+                settled = self._settle()
+            if not settled:
                 batch = self._folder.fold(stretches, {})
             self._inflight = (self._committer.submit(self._commit, batch), batch)
             self.batch_records = self._next_batch_records(batch)
+            self.steps.records += sum(len(stretch.records) for stretch in stretches.values())
         return back
 
     def is_live(self) -> bool:
@@ -176,9 +183,12 @@ class Worker:
         self._committer.submit(self._commit, batch).result()
 
     def _commit(self, batch: Batch) -> None:
-        self._publisher.wait_open(batch.commit.moves)
-        self._commit_store.commit(batch.commit)
-        self._publisher.submit(batch)
+        with self.steps.step("wait for opening"):
+            self._publisher.wait_open(batch.commit.moves)
+        with self.steps.step("commit"):
+            self._commit_store.commit(batch.commit)
+        with self.steps.step("wait for publication"):
+            self._publisher.submit(batch)
 
 
 def _by_partition(records: Sequence[Record]) -> dict[tuple[str, int], list[Record]]:

@@ -8,6 +8,7 @@ Source: https://avro.apache.org/docs/1.12.0/specification/#binary-encoding
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from foldline.domain.records import Kind, State, Upsert
@@ -19,19 +20,15 @@ PRESENT: Final = b"\x02"  # the second
 def encode_long(number: int) -> bytes:
     """A long: zigzag, then seven bits a byte, the lowest first."""
     rest = number << 1 if number >= 0 else ~(number << 1)
-    if 0x1FFFFFFFFFFFF < rest < 0x100000000000000:  # microseconds since 1970, from 1978 to 3111
-        return bytes(
-            (
-                rest & 0x7F | 0x80,
-                rest >> 7 & 0x7F | 0x80,
-                rest >> 14 & 0x7F | 0x80,
-                rest >> 21 & 0x7F | 0x80,
-                rest >> 28 & 0x7F | 0x80,
-                rest >> 35 & 0x7F | 0x80,
-                rest >> 42 & 0x7F | 0x80,
-                rest >> 49,
-            )
-        )
+    if 0x1FFFFFFFFFFFF < rest < 0x100000000000000:  # microseconds since 1970, from 1978 to 3111: eight bytes, spread by halves
+        rest = (rest & 0xFFFFFFF) | (rest & 0xFFFFFFF0000000) << 4
+        rest = (rest & 0x3FFF00003FFF) | (rest & 0xFFFC0000FFFC000) << 2
+        rest = (rest & 0x7F007F007F007F) | (rest & 0x3F803F803F803F80) << 1
+        return (rest | 0x80808080808080).to_bytes(8, "little")
+    if 0x3FFF < rest < 0x200000:
+        return bytes((rest & 0x7F | 0x80, rest >> 7 & 0x7F | 0x80, rest >> 14))
+    if 0x1FFFFF < rest < 0x10000000:
+        return bytes((rest & 0x7F | 0x80, rest >> 7 & 0x7F | 0x80, rest >> 14 & 0x7F | 0x80, rest >> 21))
     encoded = bytearray()
     while rest > 0x7F:
         encoded.append(rest & 0x7F | 0x80)
@@ -109,17 +106,23 @@ def upsert_encoder(kind: Kind, prefix: bytes) -> Callable[[Upsert], bytes]:
 def state_encoder(kind: Kind, prefix: bytes) -> Callable[[State, str, int], bytes]:
     """An encoder of states of one kind, of the JSON text of their attributes and of a generation."""
     detail_of = _STATE_DETAIL[kind]
+    last_org, head = "", b""
 
     def encode(state: State, attributes: str, generation: int) -> bytes:
+        nonlocal last_org, head
         org_id, entity_id, detail, status, _, version, first_seen_at, updated_at, partition, offset, _, _ = state
+        if org_id != last_org:
+            last_org, head = org_id, prefix + encode_string(org_id)
+        raw_id, raw = entity_id.encode(), attributes.encode()
         return b"".join(
             (
-                prefix,
-                encode_string(org_id),
-                encode_string(entity_id),
+                head,
+                _SHORT[len(raw_id)],
+                raw_id,
                 detail_of(detail),
                 encode_string(status),
-                encode_string(attributes),
+                _SHORT[len(raw)] if len(raw) < 16_384 else encode_long(len(raw)),
+                raw,
                 _long(version),
                 encode_long(first_seen_at),
                 encode_long(updated_at),
@@ -198,19 +201,54 @@ def upsert_decoder(kind: Kind, prefix_bytes: int) -> Callable[[bytes], Upsert]:
     Raises `IndexError` or `ValueError` for what is not such a value to its last byte.
     """
     decode_detail, has_seal = _DECODE_DETAIL[kind], kind == "users"
+    make: Callable[[Any], Upsert] = partial(tuple.__new__, Upsert)  # type: ignore[arg-type]
 
     def decode(value: bytes) -> Upsert:
-        org_id, place = decode_string(value, prefix_bytes)
-        entity_id, place = decode_string(value, place)
-        detail, place = decode_detail(value, place)
-        status, place = _decode_optional_string(value, place)
-        attributes, place = _decode_optional_string(value, place)
-        received_at, place = decode_long(value, place)
-        request_id, place = decode_string(value, place)
+        # `decode_string` and `decode_long` are written out for lengths of one byte and times of eight: half of the time.
+        length = value[prefix_bytes]
+        start = prefix_bytes + 1
+        if length & 0x81:
+            org_id, place = decode_string(value, prefix_bytes)
+        else:
+            place = start + (length >> 1)
+            org_id = value[start:place].decode()
+        length = value[place]
+        if length & 0x81:
+            entity_id, place = decode_string(value, place)
+        else:
+            start, place = place + 1, place + 1 + (length >> 1)
+            entity_id = value[start:place].decode()
+        if value[place]:
+            detail, place = decode_detail(value, place)
+        else:
+            detail, place = None, place + 1
+        if value[place]:
+            status, place = _decode_optional_string(value, place)
+        else:
+            status, place = None, place + 1
+        if value[place]:
+            attributes, place = _decode_optional_string(value, place)
+        else:
+            attributes, place = None, place + 1
+        stamp = int.from_bytes(value[place : place + 8], "little")
+        if stamp & 0x8080808080808080 == 0x80808080808080:
+            stamp = (stamp & 0x7F007F007F007F) | (stamp & 0x7F007F007F007F00) >> 1
+            stamp = (stamp & 0x3FFF00003FFF) | (stamp & 0x3FFF00003FFF0000) >> 2
+            stamp = (stamp & 0xFFFFFFF) | (stamp & 0xFFFFFFF00000000) >> 4
+            received_at = (stamp >> 1) ^ -(stamp & 1)
+            place += 8
+        else:
+            received_at, place = decode_long(value, place)
+        length = value[place]
+        if length & 0x81:
+            request_id, place = decode_string(value, place)
+        else:
+            start, place = place + 1, place + 1 + (length >> 1)
+            request_id = value[start:place].decode()
         record_index, place = decode_long(value, place)
         sealed, place = _decode_optional_bytes(value, place) if has_seal else (None, place)
         if place != len(value) or record_index >> 31 not in (0, -1):
             raise ValueError("the value does not end where its last field does, or that is no int")
-        return Upsert._make((org_id, entity_id, detail, status, attributes, received_at, request_id, record_index, sealed))
+        return make((org_id, entity_id, detail, status, attributes, received_at, request_id, record_index, sealed))
 
     return decode

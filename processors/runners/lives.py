@@ -62,5 +62,7 @@ def end(worker: Worker, drain_seconds: float | None) -> None:
     try:
         if drain_seconds is not None and not worker.drain(drain_seconds):
             log.warning("publication is left to the next owner")
+        if worker.steps.records:
+            log.info("folded", records=worker.steps.records, microseconds_per_record=worker.steps.microseconds_per_record())
     finally:
         worker.close()

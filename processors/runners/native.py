@@ -8,6 +8,7 @@ group anew.
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -43,7 +44,10 @@ class NativeRunner:
         try:
             consumer.subscribe(topics(self._settings), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
             while not stop.is_set():
+                began = time.perf_counter()
                 records = self._poll(consumer)
+                if records and self._worker is not None:
+                    self._worker.steps.seconds["consume"] += time.perf_counter() - began
                 if self._failure is not None:
                     raise self._failure
                 if self._worker is not None:
