@@ -38,9 +38,10 @@ class Stretch(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a batch comes to. `dirty` are its states by key; they stay reachable until the commit's outcome is known."""
+    """What a batch of so many records comes to. `dirty` are its states by key; they stay reachable until the commit's outcome
+    is known."""
 
-    stretches: Mapping[Partition, Stretch]
+    records: int
     commit: Commit
     dirty: Mapping[Partition, Mapping[bytes, State]]
 
@@ -92,7 +93,8 @@ class BatchFolder:
                 rows[partition] = [_row(key, state) for key, state in states.items()]
                 self.cache.update(partition[0], {row.key: row.state for row in rows[partition]})
             self.cache.evict()
-        return Batch(stretches, Commit(_moves(stretches), rows, letters, erasures), dirty)
+        records = sum(len(stretch.records) for stretch in stretches.values())
+        return Batch(records, Commit(_moves(stretches), rows, letters, erasures), dirty)
 
     def _load(self, partition: Partition, keys: Iterable[bytes | None], uncommitted: Mapping[bytes, State]) -> None:
         if self.cache.complete:

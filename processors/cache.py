@@ -45,12 +45,20 @@ class StateCache:
 
     def evict(self) -> None:
         """Lets go of the states least recently folded, of the kind that weighs more, until the rest is within the limit."""
-        self.complete = self.complete and sum(self._weights.values()) <= self._limit
-        while sum(self._weights.values()) > self._limit:
-            kind = max(KINDS, key=self._weights.__getitem__)
-            states = self.states[kind]
-            state = states.pop(next(iter(states)))
+        excess = sum(self._weights.values()) - self._limit
+        if excess <= 0:
+            return
+        self.complete = False
+        kind = max(KINDS, key=self._weights.__getitem__)
+        states, left = self.states[kind], self._weights[kind] - excess
+        oldest = []
+        for key, state in states.items():  # `next(iter(states))` again and again would pass over all that is gone already
+            if self._weights[kind] <= left:
+                break
+            oldest.append(key)
             self._weights[kind] -= weight(state)
+        for key in oldest:
+            del states[key]
 
     def clear(self) -> None:
         """Lets go of everything."""

@@ -19,7 +19,7 @@ from projections.state import Erasure, StateStore
 
 CACHED_KEYS = 100_000
 # More than two batches end: by then a third one is folded, and the first is committed.
-ENDED_KEYS = 50_000
+ENDED_KEYS = 200_000
 
 
 class Opener:

@@ -100,8 +100,8 @@ class Worker:
             if not settled:
                 batch = self._folder.fold(stretches, {})
             self._inflight = (self._committer.submit(self._commit, batch), batch)
+            self.steps.records += batch.records
             self.batch_records = self._next_batch_records(batch)
-            self.steps.records += sum(len(stretch.records) for stretch in stretches.values())
         return back
 
     def is_live(self) -> bool:
@@ -152,8 +152,7 @@ class Worker:
 
     def _next_batch_records(self, batch: Batch) -> int:
         size = sum(len(row.attributes) for rows in batch.commit.rows.values() for row in rows)
-        records = sum(len(stretch.records) for stretch in batch.stretches.values())
-        fit = self._settings.batch_bytes * records // max(1, size)
+        fit = self._settings.batch_bytes * batch.records // max(1, size)
         return max(1, min(fit, 2 * self.batch_records, self._settings.batch_records))
 
     def _settle(self) -> bool:
@@ -165,8 +164,14 @@ class Worker:
             outcome.result()
             return True
         except BadData as refusal:
-            self._bisect(batch.stretches, refusal)
+            self._bisect(self._read_again(batch), refusal)
             return False
+
+    def _read_again(self, batch: Batch) -> dict[Partition, Stretch]:
+        return {
+            partition: Stretch(move.start, list(self._ports.log.read(*partition, move.start, move.end)))
+            for partition, move in batch.commit.moves.items()
+        }
 
     def _bisect(self, stretches: Mapping[Partition, Stretch], refusal: BadData) -> None:
         self._folder.forget()

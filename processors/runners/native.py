@@ -21,6 +21,10 @@ from processors.runners.lives import end, group, live_until, log, topics
 from processors.worker import Ports, Worker
 
 POLL_SECONDS = 0.1
+# A batch takes at most this part of the backlog: the more is behind, the fewer states are written of a key, and the last
+# batches, which nothing overlaps, are small. What is fewer than so many records is taken whole.
+BACKLOG_PARTS = 4
+SMALL_BATCH_RECORDS = 5000
 # librdkafka's own words for a broker that went away; what came after it may be another log.
 DISTURBANCES = (KafkaError._ALL_BROKERS_DOWN,)
 
@@ -76,6 +80,7 @@ class NativeRunner:
         """What has arrived: at once where something has, up to a batch's records and bytes, after a short wait else."""
         records: list[Record] = []
         size, chunk = 0, arrived(consumer, 1, POLL_SECONDS)
+        limit = self._batch_limit(consumer) if chunk else 0
         while chunk:
             good = [message for message in chunk if message.error() is None]
             for message in chunk if len(good) < len(chunk) else ():
@@ -84,13 +89,22 @@ class NativeRunner:
                     raise KafkaException(error)
             records += good  # type: ignore[arg-type]
             size += sum(map(len, good))
-            room = (self._worker.batch_records if self._worker is not None else 0) - len(records)
+            room = limit - len(records)
             if room <= 0 or size >= self._settings.batch_bytes:
                 break
             chunk = consumer.consume(min(room, CHUNK_RECORDS), 0)
         if self._disturbed and records:
             raise Unreachable("the connection to Kafka was lost: the log is verified before anything more is folded")
         return records
+
+    def _batch_limit(self, consumer: Consumer) -> int:
+        if self._worker is None:
+            return 0
+        backlog = 0
+        for partition in consumer.position(consumer.assignment()):
+            _, end = consumer.get_watermark_offsets(partition, cached=True)
+            backlog += max(0, end - partition.offset) if partition.offset >= 0 else 0
+        return min(self._worker.batch_records, max(SMALL_BATCH_RECORDS, backlog // BACKLOG_PARTS))
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         try:
