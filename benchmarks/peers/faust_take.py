@@ -79,4 +79,6 @@ def application(work: Work, directory: str) -> faust.App:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as directory:
-        faust.Worker(application(Work.given(), directory), loglevel="ERROR").execute_from_commandline()
+        faust.Worker(
+            application(Work.given(), directory), loglevel="ERROR", redirect_stdouts=False
+        ).execute_from_commandline()
