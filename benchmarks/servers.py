@@ -54,14 +54,12 @@ class Servers:
         return settings
 
     def beside(self, log: Settings) -> Settings:
-        """Settings with a database of its own, made ready, and the topics of another run."""
+        """Settings with a database of its own, a copy of another run's, and that run's topics."""
         self._runs += 1
-        name = f"bench{self._runs}"
+        name, url = f"bench{self._runs}", urlsplit(log.database_url)
         with psycopg.connect(self.postgres, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        settings = log.model_copy(update={"database_url": urlunsplit(urlsplit(self.postgres)._replace(path=f"/{name}"))})
-        subprocess.run([PYTHON, "-m", "foldline", "init"], env=environment(settings), check=True, stderr=subprocess.DEVNULL)
-        return settings
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {url.path[1:]}".encode())
+        return log.model_copy(update={"database_url": urlunsplit(url._replace(path=f"/{name}"))})
 
     def settle(self) -> None:
         """Writes to the disk what is to be written: the next contender does not pay for it."""
