@@ -182,7 +182,7 @@ def _reported(work: Work, command: list[str], database_url: str) -> Outcome:
         )
     if ran.returncode:
         raise RuntimeError(f"{work.states_topic} failed\n{ran.stdout[-2000:]}{ran.stderr[-4000:]}")
-    found = json.loads(ran.stdout.splitlines()[-1])
+    found = json.loads(next(line for line in ran.stdout.splitlines() if line.startswith("{")))
     return Outcome(work.events / found["seconds"], found["memory"], found["states"])
 
 

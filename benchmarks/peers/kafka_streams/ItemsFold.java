@@ -45,8 +45,6 @@ final class ItemsFold {
         }
 
         AtomicLong folded = new AtomicLong();
-        AtomicLong halfAt = new AtomicLong();
-        AtomicLong allAt = new AtomicLong();
         LongAdder states = new LongAdder();
         CountDownLatch done = new CountDownLatch(1);
 
@@ -62,10 +60,7 @@ final class ItemsFold {
                         () -> null,
                         (key, upsert, before) -> {
                             long number = folded.incrementAndGet();
-                            if (number == events / 2) {
-                                halfAt.set(System.nanoTime());
-                            } else if (number == events) {
-                                allAt.set(System.nanoTime());
+                            if (number == events) {
                                 done.countDown();
                             }
                             return ItemState.fold(upsert, before);
@@ -97,12 +92,9 @@ final class ItemsFold {
         if (!streams.close(Duration.ofSeconds(60))) {
             throw new IllegalStateException("Kafka Streams did not stop");
         }
-        double seconds = (System.nanoTime() - runningAt.get()) / 1e9;
-        double secondHalf = (allAt.get() - halfAt.get()) / 1e9;
+        double seconds = (sink.closedAt() - runningAt.get()) / 1e9;
         System.out.printf(
-                Locale.ROOT,
-                "{\"seconds\": %.4f, \"states\": %d, \"memory\": %d, \"second_half\": %.4f, \"closing\": %.4f}%n",
-                seconds, states.sum(), residentBytes(), secondHalf, (System.nanoTime() - allAt.get()) / 1e9);
+                Locale.ROOT, "{\"seconds\": %.4f, \"states\": %d, \"memory\": %d}%n", seconds, states.sum(), residentBytes());
     }
 
     private static long residentBytes() throws Exception {

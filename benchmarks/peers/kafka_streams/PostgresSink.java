@@ -37,11 +37,17 @@ final class PostgresSink implements ProcessorSupplier<Bytes, ItemState, Void, Vo
     private final String url;
     private final int batchRows;
     private final boolean copy;
+    private volatile long closedAt;
 
     PostgresSink(String url, int batchRows, boolean copy) {
         this.url = url;
         this.batchRows = batchRows;
         this.copy = copy;
+    }
+
+    /** When the last task was closed, after its commit, by System.nanoTime. */
+    long closedAt() {
+        return closedAt;
     }
 
     @Override
@@ -183,6 +189,7 @@ final class PostgresSink implements ProcessorSupplier<Bytes, ItemState, Void, Vo
 
         @Override
         public void close() {
+            closedAt = System.nanoTime();
             try {
                 connection.close();
             } catch (SQLException error) {

