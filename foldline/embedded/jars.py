@@ -70,7 +70,7 @@ def kafka_jars() -> Path:
 
 
 def fetched_jars(name: str, lock: Traversable) -> Path:
-    """The directory that holds the jars of a lock file and no others, filled first where it is not; raises `EmbeddedError`."""
+    """The directory that holds a lock file's jars and no others, filled first where it is not; raises `EmbeddedError`."""
     jars = locked_jars(lock)
     version = hashlib.sha256("".join(jar.sha256 for jar in jars).encode()).hexdigest()[:12]
     directory = cache_directory() / f"{name}-{version}"
@@ -144,9 +144,9 @@ def _fetch(jar: Jar, partial: Path, directory: Path, advance: Advance) -> None:
 
 
 def relock(written_by: str, roots: Iterable[str], alone: Iterable[str]) -> str:
-    """A lock file's text: `roots` with all that they need (the first that names an artifact says which version), `alone` without.
+    """A lock file's text: `roots` with all that they need, `alone` without; resolved and downloaded anew.
 
-    Resolved and downloaded anew.
+    Of an artifact that several of them need, it has the version that the first of them needs.
     """
     import jgo
 
