@@ -9,14 +9,20 @@ from typing import NamedTuple
 
 
 class Plan(NamedTuple):
-    """How much is measured."""
+    """How much is measured: events of the fold and of the rebuild, seconds of the gateway's load; variants are of peers."""
 
     events: int
+    rebuild_events: int
     seconds: float
     runs: int
+    variants: bool = False
 
 
-PLANS = {"quick": Plan(200_000, 4, 3), "normal": Plan(400_000, 8, 3), "full": Plan(600_000, 10, 5)}
+PLANS = {
+    "quick": Plan(150_000, 400_000, 4, 3),
+    "normal": Plan(400_000, 1_000_000, 8, 3),
+    "full": Plan(600_000, 1_000_000, 10, 5, variants=True),
+}
 
 
 class Comparison(NamedTuple):

@@ -3,44 +3,183 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
-import tempfile
+import sys
 import time
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
+from typing import Any, NamedTuple
 
 import psutil
 import psycopg
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from benchmarks.comparison import Comparison, Plan, compare
+from benchmarks.contenders import (
+    CACHE_BYTES,
+    OURS,
+    STATES,
+    Contender,
+    Outcome,
+    Unavailable,
+    Work,
+    bare_loop,
+    fold_ours,
+    python_peer,
+    streams,
+)
 from benchmarks.load import write
+from benchmarks.peers.kafka_streams import program
 from benchmarks.servers import PYTHON, Servers, environment
-from foldline.embedded.processes import until
+from foldline.adapters.codec import BundledRegistry, decoder
+from foldline.embedded.errors import EmbeddedError
 from foldline.settings import Settings
 
 KEYS = 100_000
-REBUILD_EVENTS, REBUILD_KEYS = 1_000_000, 200_000
-BARE_TOPIC = "bare.items.state"
+PEERS_TABLE = "peer.items"
+WARM_EVENTS = 100_000
+EXACTLY_ONCE = {"processing.guarantee": "exactly_once_v2"}
+
+# Each peer, and how many processors of ours it is compared with.
+PEERS = [
+    (streams("1-thread", 1, 0), 1),
+    (streams("2-threads", 2, CACHE_BYTES), 2),
+    (Contender("quix-postgresql", partial(python_peer, "benchmarks.peers.quix", "copy")), 1),
+    (Contender("faust-take", partial(python_peer, "benchmarks.peers.faust_take", 2000)), 1),
+    (Contender("bare-loop", bare_loop), 1),
+]
+VARIANTS = [
+    (streams("1-thread-cache", 1, CACHE_BYTES), 1),
+    (streams("1-thread-exactly-once", 1, 0, **EXACTLY_ONCE), 1),
+    (streams("2-threads-every-state", 2, 0), 2),
+    (streams("2-threads-exactly-once", 2, CACHE_BYTES, **EXACTLY_ONCE), 2),
+    (Contender("quix-postgresql-own-sink", partial(python_peer, "benchmarks.peers.quix", "sink")), 1),
+]
 
 
-def fold(started: Servers, plan: Plan) -> Comparison:
-    """Events a second from the log to the table and the state topic: one processor, and the bare loop."""
-    started.make_topic(BARE_TOPIC)
-    notes: list[str] = []
+class Checked(NamedTuple):
+    """What a contender did, and what was found of it: its table's checksum, and the states on its topic."""
 
-    def pair() -> tuple[float, float]:
-        settings = started.fresh()
-        write(settings, plan.events, KEYS)
-        ran = subprocess.run(
-            [PYTHON, "-m", "benchmarks.bare_loop", str(plan.events), str(settings.batch_records)],
-            env=environment(settings), check=True, capture_output=True, text=True,
-        )  # fmt: skip
-        ours, memory = _fold_ours(settings, plan.events)
-        _assert_same_table(settings)
-        notes.append(f"{memory / 1e6:.0f} MB")
-        return ours, plan.events / float(ran.stdout)
+    outcome: Outcome
+    checksum: tuple[Any, ...]
+    states: int
 
-    return compare("fold, 1 worker", "bare-loop", "events/s", plan.runs, pair, lambda: f"{notes[-1]} resident")
+
+def fold(started: Servers, plan: Plan) -> tuple[list[Comparison], list[str]]:
+    """Ours with one processor and with two, and every peer, in another order each run; then why peers are missing."""
+    peers = PEERS + VARIANTS if plan.variants else PEERS
+    missing: dict[str, str] = {}
+    _warm_up(started)
+    runs = [
+        _run(started, plan, number, [*OURS.values(), *(peer for peer, _ in peers)], missing) for number in range(plan.runs)
+    ]
+    comparisons = [_comparison(peer, processors, runs) for peer, processors in peers if peer.name not in missing]
+    return comparisons, [f"{name} is left out: {reason}" for name, reason in missing.items()]
+
+
+def _run(
+    started: Servers, plan: Plan, number: int, contenders: list[Contender], missing: dict[str, str]
+) -> dict[str, Checked]:
+    """What every contender makes of one log. Raises `RuntimeError` unless all end with the same table."""
+    log = started.fresh()
+    write(log, plan.events, KEYS)
+    first = number % len(contenders)
+    found: dict[str, Checked] = {}
+    for contender in contenders[first:] + contenders[:first]:
+        if contender.name in missing:
+            continue
+        try:
+            found[contender.name] = checked = _checked(started, contender, log, plan.events)
+        except (Unavailable, EmbeddedError) as error:
+            missing[contender.name] = str(error)
+            continue
+        rate, states = f"{checked.outcome.rate:,.0f} events/s", f"{checked.states:,} states"
+        print(f"fold: run {number + 1} of {plan.runs}: {contender.name}: {rate}, {states}", file=sys.stderr)
+    if len({checked.checksum for checked in found.values()}) != 1:
+        raise RuntimeError(f"the contenders do not end with the same table: {found}")
+    started.drop_topics(log.topic_prefix)
+    return found
+
+
+def _checked(started: Servers, contender: Contender, log: Settings, events: int) -> Checked:
+    """Runs a contender on a table and a topic of its own; raises `RuntimeError` where the topic has not what it should."""
+    settings = started.beside(log)
+    table, topic, begins = "foldline.known_items", log.topic_prefix + STATES, started.ends(log.topic_prefix + STATES)
+    if not contender.ours:
+        table, topic = PEERS_TABLE, f"{log.topic_prefix}{contender.name}.state"
+        _make_table(settings)
+        started.make_topic(topic)
+        begins = {}
+    started.settle()
+    outcome = contender.run(Work(settings, events, topic))
+    states, versions = _published(settings, topic, begins)
+    with psycopg.connect(settings.database_url) as connection:
+        # jsonb's own hash: 20.0 and 20 are the same number, though not the same text.
+        row_hash = "hash_record_extended(row(org_id, item_id, item_type, status, attributes, version), 0)"
+        ((*checksum,),) = connection.execute(f"SELECT count(*), sum({row_hash}::numeric) FROM {table}".encode())  # noqa: S608
+        stored = dict(connection.execute(f"SELECT org_id || ':' || item_id, version FROM {table}".encode()).fetchall())  # noqa: S608
+    if versions != stored or outcome.states not in (None, states):
+        raise RuntimeError(
+            f"{contender.name}: {states} states on its topic, {outcome.states} claimed, or not the newest last"
+        )
+    started.drop_database(settings)
+    return Checked(outcome, tuple(checksum), states)
+
+
+def _make_table(settings: Settings) -> None:
+    """A table with the columns, the keys and the indexes that ours has, since readers need them."""
+    with psycopg.connect(settings.database_url, autocommit=True) as connection:
+        ((options,),) = connection.execute("SELECT reloptions FROM pg_class WHERE oid = 'gen_1.items'::regclass")
+        connection.execute("CREATE SCHEMA peer")
+        connection.execute(
+            f"CREATE TABLE {PEERS_TABLE} (LIKE gen_1.items INCLUDING ALL) WITH ({', '.join(options)})".encode()
+        )
+
+
+def _published(settings: Settings, topic: str, begins: dict[int, int]) -> tuple[int, dict[str, int]]:
+    """How many committed records a topic has from these offsets on, and the version of the last of each key."""
+    consumer = Consumer(
+        {"bootstrap.servers": settings.kafka_bootstrap, "group.id": "check", "enable.partition.eof": True, "log_level": 0}
+    )
+    count, newest = 0, dict[bytes, bytes]()
+    left = set(range(settings.partitions))
+    consumer.assign([TopicPartition(topic, partition, begins.get(partition, OFFSET_BEGINNING)) for partition in left])
+    while left:
+        for message in consumer.consume(10_000, 0.1):
+            error = message.error()
+            if error is None:
+                count += 1
+                newest[message.key()] = message.value()  # type: ignore[index,assignment]
+            elif error.code() == KafkaError._PARTITION_EOF:
+                left.discard(message.partition())  # type: ignore[arg-type]
+            else:
+                raise KafkaException(error)
+    consumer.close()
+    decode = decoder(BundledRegistry())
+    return count, {key.decode(): decode(value)["version"] for key, value in newest.items()}
+
+
+def _warm_up(started: Servers) -> None:
+    """The first work of a broker and a database is slow, and is nobody's; nor is what a virtual machine learns once."""
+    settings = started.fresh()
+    write(settings, WARM_EVENTS, KEYS)
+    with suppress(EmbeddedError):  # which is said when the peer is due
+        if not program.has_learned():
+            _checked(started, streams("learning", 2, CACHE_BYTES), settings, WARM_EVENTS)
+    fold_ours(settings, WARM_EVENTS)
+
+
+def _comparison(peer: Contender, processors: int, runs: list[dict[str, Checked]]) -> Comparison:
+    ours, theirs = ([run[name] for run in runs] for name in (OURS[processors].name, peer.name))
+    ratios = sorted(one.outcome.rate / other.outcome.rate for one, other in zip(ours, theirs, strict=True))
+    rates = [statistics.median(checked.outcome.rate for checked in side) for side in (ours, theirs)]
+    states = [round(statistics.median(checked.states for checked in side)) for side in (ours, theirs)]
+    memory = [max(checked.outcome.memory for checked in side) / 1e6 for side in (ours, theirs)]
+    notes = f"{states[0]:,} states to {states[1]:,}; {memory[0]:,.0f} MB to {memory[1]:,.0f}"
+    name = f"fold, {processors} worker{'s' if processors > 1 else ''}"
+    unit, middle = "events/s", statistics.median(ratios)
+    return Comparison(name, peer.name, unit, rates[0], rates[1], middle, len(runs), ratios[0], ratios[-1], notes)
 
 
 def users(started: Servers, plan: Plan) -> Comparison:
@@ -51,7 +190,7 @@ def users(started: Servers, plan: Plan) -> Comparison:
         for kind in ("users", "items"):
             settings = started.fresh()
             write(settings, plan.events, KEYS, kind)  # type: ignore[arg-type]
-            rates.append(_fold_ours(settings, plan.events)[0])
+            rates.append(fold_ours(settings, plan.events).rate)
         return rates[0], rates[1]
 
     return compare("fold of users, 1 worker", "fold-of-items", "events/s", plan.runs, pair, lambda: "")
@@ -63,35 +202,13 @@ def rebuild(started: Servers, plan: Plan) -> Comparison:
 
     def pair() -> tuple[float, float]:
         settings = started.fresh()
-        write(settings, REBUILD_EVENTS, REBUILD_KEYS)
-        live, _ = _fold_ours(settings, REBUILD_EVENTS)
+        write(settings, plan.rebuild_events, plan.rebuild_events // 5)
+        live = fold_ours(settings, plan.rebuild_events).rate
         ours, memory = _rebuild(settings)
         notes.append(f"{memory / 1e6:.0f} MB resident together")
         return ours, live
 
     return compare("rebuild", "live-fold", "events/s", plan.runs, pair, lambda: notes[-1])
-
-
-def _fold_ours(settings: Settings, events: int) -> tuple[float, int]:
-    """Events a second of one processor, until all is applied and published, and its largest resident memory in bytes."""
-    with tempfile.TemporaryDirectory() as directory, psycopg.connect(settings.database_url, autocommit=True) as connection:
-        ready = Path(directory) / "ready"
-        process = subprocess.Popen(
-            [PYTHON, "-m", "foldline", "process"],
-            env=environment(settings, FOLDLINE_READY_FILE=str(ready)), stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            until(ready.exists, 60)
-            began = time.monotonic()
-            reached = "SELECT sum(published) FROM foldline.positions"
-            while connection.execute(reached).fetchone() != (events,):
-                time.sleep(0.01)
-            took = time.monotonic() - began
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            return events / took, 1024 * int(status.partition("VmHWM:")[2].split()[0])
-        finally:
-            process.terminate()
-            process.wait()
 
 
 def _rebuild(settings: Settings) -> tuple[float, int]:
@@ -108,13 +225,3 @@ def _rebuild(settings: Settings) -> tuple[float, int]:
         time.sleep(0.05)
     found = json.loads(process.stdout.read())
     return found["records"] / found["seconds"], largest
-
-
-def _assert_same_table(settings: Settings) -> None:
-    # jsonb's own hash: 20.0 and 20 are the same number, though not the same text.
-    row_hash = "hash_record_extended(row(org_id, item_id, item_type, status, attributes, version), 0)"
-    checksum = f"SELECT count(*), sum({row_hash}::numeric) FROM "  # noqa: S608
-    with psycopg.connect(settings.database_url) as connection:
-        ours, bare = (connection.execute(checksum + table).fetchone() for table in ("foldline.known_items", "bare.items"))
-    if ours != bare:
-        raise RuntimeError(f"the contenders do not end with the same table: {ours} and {bare}")

@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
 
 from foldline.embedded.kafka import kafka_part
 from foldline.embedded.masterkey import master_key_file
@@ -52,10 +53,42 @@ class Servers:
         subprocess.run([PYTHON, "-m", "foldline", "init"], env=environment(settings), check=True, stderr=subprocess.DEVNULL)
         return settings
 
+    def beside(self, log: Settings) -> Settings:
+        """Settings with a database of its own, a copy of another run's, and that run's topics."""
+        self._runs += 1
+        name, url = f"bench{self._runs}", urlsplit(log.database_url)
+        with psycopg.connect(self.postgres, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {url.path[1:]}".encode())
+        return log.model_copy(update={"database_url": urlunsplit(url._replace(path=f"/{name}"))})
+
+    def settle(self) -> None:
+        """Writes to the disk what is to be written: the next contender does not pay for it."""
+        with psycopg.connect(self.postgres, autocommit=True) as connection:
+            connection.execute("CHECKPOINT")
+        os.sync()
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """The offset at which the next record of each partition will lie."""
+        wanted = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in range(PARTITIONS)}
+        found = self._admin.list_offsets(wanted)
+        return {partition.partition: offset.result().offset for partition, offset in found.items()}
+
+    def drop_database(self, settings: Settings) -> None:
+        """Drops the database of these settings."""
+        name = urlsplit(settings.database_url).path[1:]
+        with psycopg.connect(self.postgres, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+    def drop_topics(self, prefix: str) -> None:
+        """Deletes every topic whose name begins so."""
+        names = [name for name in self._admin.list_topics(timeout=10).topics if name.startswith(prefix)]
+        for deleted in self._admin.delete_topics(names).values() if names else ():
+            deleted.result()
+
     def make_topic(self, name: str) -> None:
-        """Makes a compacted topic for a peer's states, unless it is there."""
-        if name not in self._admin.list_topics(timeout=10).topics:
-            self._admin.create_topics([NewTopic(name, PARTITIONS, 1, config={"cleanup.policy": "compact"})])[name].result()
+        """Makes a compacted topic for a peer's states."""
+        topic = NewTopic(name, PARTITIONS, 1, config={"cleanup.policy": "compact"})
+        self._admin.create_topics([topic])[name].result()
 
 
 def environment(settings: Settings, **others: str) -> dict[str, str]:

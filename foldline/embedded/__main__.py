@@ -11,7 +11,8 @@ from foldline.embedded.errors import EmbeddedError
 
 def main(arguments: list[str]) -> int:
     if arguments == ["--lock"]:
-        Path(jars.__file__).with_name("jars.lock").write_text(jars.relock())
+        text = jars.relock("python -m foldline.embedded --lock", [jars.KAFKA], [jars.LOG_BINDING])
+        Path(jars.__file__).with_name("jars.lock").write_text(text)
         return 0
     try:
         jars.kafka_jars()
