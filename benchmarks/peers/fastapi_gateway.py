@@ -1,7 +1,7 @@
 """The peer of the gateway: a FastAPI application as FastAPI's documentation would write it, on uvicorn with httptools.
 
 Models check what is sent, a dependency knows the key, `response_model` shapes the answer, fastavro encodes. Its events are
-ours, with their keys and headers; the Kafka client and its settings are the bound's, and it answers 202 once all are delivered.
+ours with their keys and headers, the Kafka client and its settings are the bound's; it answers 202 once all are delivered.
 """
 
 from __future__ import annotations

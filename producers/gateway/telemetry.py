@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from producers.validation import FieldError
 
 EXTRA_HEADERS = "foldline.headers"
+BEGAN = "foldline.began"
 CLIENT_LEFT = 499
 
 _log = structlog.get_logger("foldline.gateway")
@@ -83,7 +84,7 @@ class Telemetry:
             await self._app(scope, receive, send)
             return
         status = 0
-        began = time.perf_counter()
+        began = scope.get(BEGAN) or time.perf_counter()
 
         async def sending(message: Message) -> None:
             nonlocal status
