@@ -19,6 +19,7 @@ from producers.gateway.bodies import read_body
 from producers.gateway.envelope import Refusal, unavailable, wrong_fields
 from producers.gateway.operations import operation_data
 from producers.gateway.parts import Parts
+from producers.gateway.protocol import answered_at_once
 from producers.gateway.telemetry import BEGAN, EXTRA_HEADERS
 from producers.gateway.tokens import Operation, operation_id
 from producers.gateway.trace import new_request_id, traceparent
@@ -26,6 +27,7 @@ from producers.validation import FieldError, Refused, Stamp, TooMany, validate
 
 _Answer: TypeAlias = tuple[int, str, dict[str, Any], tuple[tuple[bytes, bytes], ...]]
 _FAILURE = "foldline.failure"
+_JSON = (b"content-type", b"application/json")
 _JSON_TYPE = re.compile(r"\s*(application/json|application/[\w.+-]+\+json|text/json)\s*(;.*)?", re.IGNORECASE | re.ASCII)
 _OTHER_CHARSET = re.compile(r";\s*charset\s*=\s*(?!\"?(?:utf-?8|us-ascii)\b)", re.IGNORECASE)
 
@@ -49,15 +51,17 @@ class Upserts:
             scope[_FAILURE] = error
             return False
         body = orjson.dumps({"success": True, "message": message, "data": data})
-        head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *more, *scope[EXTRA_HEADERS]]
-        await send({"type": "http.response.start", "status": status, "headers": head})
-        await send({"type": "http.response.body", "body": body})
+        head = [_JSON, *more, *scope[EXTRA_HEADERS]]
+        if not answered_at_once(send, status, b"".join([b"%b: %b\r\n" % header for header in head]), body):
+            head.append((b"content-length", b"%d" % len(body)))
+            await send({"type": "http.response.start", "status": status, "headers": head})
+            await send({"type": "http.response.body", "body": body})
         parts.metrics.request("POST", self.path, status, time.perf_counter() - began)
         return True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The route as the application has it, for what could not be answered: raises what failed."""
-        raise scope[_FAILURE]
+        raise scope.pop(_FAILURE)
 
     async def _answer(self, parts: Parts, scope: Scope, receive: Receive, headers: dict[bytes, bytes]) -> _Answer:
         settings, kind = parts.settings, self._kind
