@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from foldline.domain.records import KINDS, Kind
 from producers.validation import FieldError
 
 EXTRA_HEADERS = "foldline.headers"
@@ -48,6 +49,7 @@ class Metrics:
         ).set_function(queued)
 
         self._of_route: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._of_kind = {kind: self._accepted.labels(kind) for kind in KINDS}
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts one answer; `route` is one of few."""
@@ -58,8 +60,8 @@ class Metrics:
         found[0].inc()
         found[1].observe(seconds)
 
-    def accepted(self, kind: str, records: int) -> None:
-        self._accepted.labels(kind).inc(records)
+    def accepted(self, kind: Kind, records: int) -> None:
+        self._of_kind[kind].inc(records)
 
     def field_errors(self, errors: Iterable[FieldError]) -> None:
         for error in errors:
