@@ -59,7 +59,7 @@ def gateway(started: Servers, plan: Plan) -> list[Comparison]:
         for name in names[run % len(names) :] + names[: run % len(names)]:
             with _serving(settings, key, CONTENDERS[name]) as process:
                 for case in CASES:
-                    found = _measure(settings, key, process, case, plan.seconds)
+                    found = _measure(settings, key, process, case, plan.seconds - WARM_SECONDS)
                     measured.setdefault((case.name, name), []).append(found)
                     progress = f"gateway, {case.name}: run {run + 1} of {plan.runs}: {name}"
                     print(progress, _shown(found, case), file=sys.stderr)
