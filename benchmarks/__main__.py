@@ -10,6 +10,7 @@ from rich.table import Table
 
 from benchmarks.comparison import PLANS
 from benchmarks.fold import fold, rebuild, users
+from benchmarks.freshness import freshness
 from benchmarks.gateway import gateway
 from benchmarks.servers import servers
 
@@ -23,9 +24,12 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = PLANS["quick" if arguments.quick else "full" if arguments.full else "normal"]
     with servers() as started:
-        comparisons = [fold(started, plan), users(started, plan), rebuild(started, plan), *gateway(started, plan)]
+        gateways = gateway(started, plan)
+        figures = [freshness(started, plan, gateways[0].ours)]
+        comparisons = [fold(started, plan), users(started, plan), rebuild(started, plan), *gateways]
     if arguments.json:
-        print(json.dumps({"comparisons": [comparison._asdict() for comparison in comparisons]}))
+        shown = {"comparisons": [c._asdict() for c in comparisons], "figures": [f._asdict() for f in figures]}
+        print(json.dumps(shown))
         return
     table = Table(title="Ratios above 1 mean that Foldline is better")
     for column in ("what", "peer", "unit", "ours", "theirs", "ratio", "spread", "runs", "notes"):
@@ -35,6 +39,12 @@ def main() -> None:
         table.add_row(
             c.name, c.peer, c.unit, f"{c.ours:,.0f}", f"{c.theirs:,.0f}", f"{c.ratio:.2f}", spread, str(c.runs), c.notes
         )
+    Console(width=160).print(table)
+    table = Table(title="Figures of ours alone")
+    for column in ("what", "unit", "p50", "p99", "notes"):
+        table.add_column(column)
+    for f in figures:
+        table.add_row(f.name, f.unit, f"{f.p50:,.0f}", f"{f.p99:,.0f}", f.notes)
     Console(width=160).print(table)
 
 

@@ -52,12 +52,12 @@ CASES = (Case("single", 256, 1, "req/s"), Case("arrays", 16, 1000, "records/s"))
 def gateway(started: Servers, plan: Plan) -> list[Comparison]:
     """What single records and arrays come to: ours, the bare bound and FastAPI, each run in another order."""
     settings = started.fresh()
-    key = _benchmark_key(settings)
+    key = benchmark_key(settings)
     measured: dict[tuple[str, str], list[Measured]] = {}
     for run in range(plan.runs):
         names = list(CONTENDERS)
         for name in names[run % len(names) :] + names[: run % len(names)]:
-            with _serving(settings, key, CONTENDERS[name]) as process:
+            with serving(settings, key, CONTENDERS[name]) as process:
                 for case in CASES:
                     found = _measure(settings, key, process, case, plan.seconds - WARM_SECONDS)
                     measured.setdefault((case.name, name), []).append(found)
@@ -112,7 +112,8 @@ def _peak_mb(pid: int) -> float:
     return int(line.split()[1]) / 1000
 
 
-def _benchmark_key(settings: Settings) -> str:
+def benchmark_key(settings: Settings) -> str:
+    """The key of a new organisation without a rate limit."""
     run = {"env": environment(settings), "check": True, "capture_output": True, "text": True}
     made: dict[str, Any] = json.loads(
         subprocess.run([PYTHON, "-m", "foldline", "orgs", "create", ORG_ID, "--json"], **run).stdout  # type: ignore[call-overload]
@@ -122,7 +123,8 @@ def _benchmark_key(settings: Settings) -> str:
 
 
 @contextmanager
-def _serving(settings: Settings, key: str, module: str) -> Iterator[subprocess.Popen[bytes]]:
+def serving(settings: Settings, key: str, module: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A contender as a process of its own, from when it listens."""
     process = subprocess.Popen(
         [PYTHON, "-m", *module.split()], env=environment(settings, BENCHMARK_KEY=key), stderr=subprocess.DEVNULL
     )

@@ -78,7 +78,7 @@ async def upsert(
 ) -> Any:
     items = body if isinstance(body, list) else [body]
     request_id, now = uuid.uuid4().hex, time.time_ns()
-    common = [
+    common: list[tuple[str, str | bytes | None]] = [
         ("ce_specversion", "1.0"),
         ("ce_type", "foldline.item.upserted.v1"),
         ("ce_source", "/foldline/gateway"),
