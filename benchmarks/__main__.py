@@ -11,6 +11,7 @@ from rich.table import Table
 
 from benchmarks.comparison import PLANS, Comparison
 from benchmarks.fold import fold, rebuild, users
+from benchmarks.freshness import Figure, freshness
 from benchmarks.gateway import gateway
 from benchmarks.servers import servers
 
@@ -28,17 +29,20 @@ def main() -> None:
         comparisons.append(rebuild(started, plan))
         if not arguments.quick:
             comparisons.append(users(started, plan))
-        comparisons += gateway(started, plan)
+        gateways = gateway(started, plan)
+        figures = [freshness(started, plan, gateways[0].ours)]
+        comparisons += gateways
     if arguments.json:
-        print(json.dumps({"comparisons": [comparison._asdict() for comparison in comparisons]}))
+        shown = {"comparisons": [c._asdict() for c in comparisons], "figures": [f._asdict() for f in figures]}
+        print(json.dumps(shown))
     else:
-        _print(comparisons)
+        _print(comparisons, figures)
     for sentence in missing:
         print(sentence, file=sys.stderr)
     sys.exit(1 if missing else 0)
 
 
-def _print(comparisons: list[Comparison]) -> None:
+def _print(comparisons: list[Comparison], figures: list[Figure]) -> None:
     table = Table(title="Ratios above 1 mean that Foldline is better")
     for column in ("what", "peer", "unit", "ours", "theirs", "ratio", "spread", "runs", "notes"):
         table.add_column(column)
@@ -47,6 +51,12 @@ def _print(comparisons: list[Comparison]) -> None:
         table.add_row(
             c.name, c.peer, c.unit, f"{c.ours:,.0f}", f"{c.theirs:,.0f}", f"{c.ratio:.2f}", spread, str(c.runs), c.notes
         )
+    Console(width=160).print(table)
+    table = Table(title="Figures of ours alone")
+    for column in ("what", "unit", "p50", "p99", "notes"):
+        table.add_column(column)
+    for f in figures:
+        table.add_row(f.name, f.unit, f"{f.p50:,.0f}", f"{f.p99:,.0f}", f.notes)
     Console(width=160).print(table)
 
 

@@ -1,6 +1,6 @@
 """The bound of the gateway: a bare ASGI application that parses, encodes, produces, and answers 202 once all is delivered.
 
-No keys but one, no limits, no checks, no headers on events, no operations. The same server as ours runs it.
+No keys but one, no limits, no checks, no headers on events, no operations. On uvicorn as it comes, with the loop of ours.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
@@ -70,14 +70,17 @@ class SealedLog:
     async def open(self) -> None:
         await self._log.open()
 
-    async def append(self, kind: Kind, events: Sequence[Upsert], traceparent: str) -> Appended:
-        if kind != "users":
-            return await self._log.append(kind, events, traceparent)
+    def append(self, kind: Kind, events: Sequence[Upsert], traceparent: str) -> Coroutine[Any, Any, Appended]:
+        if kind == "users":
+            return self._append_users(events, traceparent)
+        return self._log.append(kind, events, traceparent)
+
+    async def _append_users(self, events: Sequence[Upsert], traceparent: str) -> Appended:
         if any(event.status == "deleted" for event in events):
             return await self._append_deletions(events, traceparent)
         keys = await self._keys(events[0].org_id, {event.entity_id for event in events if event.attributes is not None})
         ready = [sealed(event, keys[event.entity_id]) if event.attributes is not None else event for event in events]
-        appended = await self._log.append(kind, ready, traceparent)
+        appended = await self._log.append("users", ready, traceparent)
         await self._check(events[0].org_id, keys)
         return appended
 

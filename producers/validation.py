@@ -27,6 +27,7 @@ from foldline.domain.records import (
 )
 from foldline.domain.times import parse_rfc3339
 from foldline.domain.values import (
+    PLAIN,
     SUSPICIOUS,
     ZERO,
     BadNumber,
@@ -100,8 +101,9 @@ def validate(kind: Kind, body: bytes, stamp: Stamp, max_records: int) -> Outcome
 
 def certain(kind: Kind, text: bytes, records: Iterable[Any], stamp: Stamp, first: int = 0) -> list[Upsert] | None:
     """The upserts of records that orjson made of a text, counted from `first`, or None unless every one certainly holds."""
-    doubtful = ZERO if may_have_vanished(text) else SUSPICIOUS
-    return None if b"\\u0000" in text else _fast(kind, records, stamp, doubtful, first)
+    if b"\\" in text and b"\\u0000" in text:
+        return None
+    return _fast(kind, text, records, stamp, first)
 
 
 def judge(kind: Kind, index: int, record: Any) -> Iterator[FieldError]:
@@ -166,22 +168,19 @@ def upsert_of(kind: Kind, stamp: Stamp, index: int, record: Mapping[str, Any]) -
     )
 
 
-def _fast(kind: Kind, records: Iterable[Any], stamp: Stamp, doubtful: int, first: int) -> list[Upsert] | None:
-    """The upserts, or None unless every record certainly holds: a look that finds `doubtful` or worse is not enough."""
+def _fast(kind: Kind, text: bytes, records: Iterable[Any], stamp: Stamp, first: int) -> list[Upsert] | None:
+    """The upserts, or None unless every record certainly holds."""
     org_id, request_id, received_at = stamp
     id_field, detail_field, detail_of = ID_FIELD[kind], DETAIL_FIELD[kind], _FAST_DETAIL[kind]
+    new, dumps = tuple.__new__, orjson.dumps  # half the time of `Upsert(…)`
     upserts = []
+    worst = PLAIN
     for index, record in enumerate(records, first):
         if type(record) is not dict:
             return None
         get = record.get
-        entity_id, detail, status, attributes, text = (
-            get(id_field),
-            get(detail_field),
-            get("status"),
-            get("attributes"),
-            None,
-        )
+        entity_id, detail, status, attributes = get(id_field), get(detail_field), get("status"), get("attributes")
+        carried = None
         sent = 1
         if type(entity_id) is not str or id_fault(entity_id) is not None:
             return None
@@ -195,13 +194,17 @@ def _fast(kind: Kind, records: Iterable[Any], stamp: Stamp, doubtful: int, first
                 return None
         if attributes is not None:
             sent += 1
-            if type(attributes) is not dict or look(attributes) >= doubtful:
+            if type(attributes) is not dict:
                 return None
-            text = orjson.dumps(attributes).decode()
+            if (found := look(attributes)) > worst:
+                if found is SUSPICIOUS:
+                    return None
+                worst = found
+            carried = dumps(attributes).decode()
         if sent != len(record):
             return None
-        upserts.append(Upsert(org_id, entity_id, detail, status, text, received_at, request_id, index))
-    return upserts
+        upserts.append(new(Upsert, (org_id, entity_id, detail, status, carried, received_at, request_id, index, None)))
+    return None if worst is ZERO and may_have_vanished(text) else upserts
 
 
 def _fast_item_type(sent: object) -> str | None:

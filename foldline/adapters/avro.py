@@ -8,7 +8,7 @@ Source: https://avro.apache.org/docs/1.12.0/specification/#binary-encoding
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from foldline.domain.records import Kind, State, Upsert
@@ -66,8 +66,8 @@ def _long(number: int) -> bytes:
     return _SHORT[number] if 0 <= number < 16_384 else encode_long(number)
 
 
-_DETAIL: Final[dict[Kind, Callable[[Any], bytes]]] = {"items": _optional_string, "users": _optional_long}
-_SEALED: Final[dict[Kind, Callable[[bytes | None], bytes]]] = {"items": lambda _: b"", "users": _optional_bytes}
+_optional_word: Final = lru_cache(1024)(_optional_string)  # for texts of which there are few
+_DETAIL: Final[dict[Kind, Callable[[Any], bytes]]] = {"items": _optional_word, "users": _optional_long}
 _STATE_DETAIL: Final[dict[Kind, Callable[[Any], bytes]]] = {"items": encode_string, "users": encode_long}
 
 
@@ -76,27 +76,34 @@ def upsert_encoder(kind: Kind, prefix: bytes) -> Callable[[Upsert], bytes]:
 
     The fields that the events of a request share are encoded once, as long as they come one after the other.
     """
-    detail_of, sealed_of = _DETAIL[kind], _SEALED[kind]
-    shared: tuple[str, int, str] = ("", -1, "")
+    detail_of, is_sealed = _DETAIL[kind], kind == "users"
+    shared_org, shared_time, shared_request = "", -1, ""
     head = stamp = b""
 
     def encode(event: Upsert) -> bytes:
-        nonlocal shared, head, stamp
+        nonlocal shared_org, shared_time, shared_request, head, stamp
         org_id, entity_id, detail, status, attributes, received_at, request_id, record_index, sealed = event
-        if (org_id, received_at, request_id) != shared:
-            shared = (org_id, received_at, request_id)
+        if request_id != shared_request or received_at != shared_time or org_id != shared_org:
+            shared_org, shared_time, shared_request = org_id, received_at, request_id
             head = prefix + encode_string(org_id)
             stamp = encode_long(received_at) + encode_string(request_id)
+        raw_id = entity_id.encode()
+        text, length = b"", NULL
+        if attributes is not None:
+            text = attributes.encode()
+            length = _SHORT_PRESENT[len(text)] if len(text) < 1024 else PRESENT + encode_long(len(text))
         return b"".join(
             (
                 head,
-                encode_string(entity_id),
+                _SHORT[len(raw_id)] if len(raw_id) < 16_384 else encode_long(len(raw_id)),
+                raw_id,
                 detail_of(detail),
-                _optional_string(status),
-                _optional_string(attributes),
+                _optional_word(status),
+                length,
+                text,
                 stamp,
                 _long(record_index),
-                sealed_of(sealed),
+                _optional_bytes(sealed) if is_sealed else b"",
             )
         )
 

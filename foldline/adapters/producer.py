@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -114,6 +115,7 @@ class KafkaLog:
         self._replaced: list[Producer] = []
         self._fatal = False
         self._messages = self._bytes = 0
+        self._awaited: deque[_Reports] = deque()  # by their deadlines
         self._loop: asyncio.AbstractEventLoop
         self._timer: asyncio.TimerHandle | None = None
         self._idle = True
@@ -123,8 +125,8 @@ class KafkaLog:
         self._poll()
 
     async def append(self, kind: Kind, events: Sequence[Upsert], traceparent: str) -> Appended:
-        topic, encode = self._names[kind], (await self._ready_encoders())[kind]
-        topic_id = (await self._topic(topic)).topic_id
+        topic, encode = self._names[kind], (self._encoders or await self._ready_encoders())[kind]
+        topic_id = (self._described or await self._describe())[topic].topic_id
         prefix, common = events[0].org_id + ":", headers_of(kind, events[0], traceparent)
         event_id = events[0].request_id + "-%d"
         values = [encode(event) for event in events]
@@ -136,7 +138,7 @@ class KafkaLog:
 
     async def append_encoded(self, kind: Kind, key: bytes, value: bytes, headers: Sequence[Header]) -> Appended:
         topic = self._names[kind]
-        topic_id = (await self._topic(topic)).topic_id
+        topic_id = (self._described or await self._describe())[topic].topic_id
         return Appended(topic_id, await self._delivered(topic, [(key, value, [*headers])], [value]))
 
     async def _delivered(
@@ -145,19 +147,20 @@ class KafkaLog:
         """Hands the records with these values over as a whole, and waits for their reports: where they lie."""
         size = sum(map(len, values)) + OVERHEAD_BYTES * len(values)
         self._need_room(len(values), size)
-        reports = _Reports(len(values), self._loop)
+        reports = _Reports(len(values), self._loop, self._settings.delivery_timeout_seconds)
         produce, reported = self._producer.produce, reports.reported
         try:
             for key, value, headers in records:
-                produce(topic, value, key, -1, reported, headers=headers)
+                produce(topic, value, key, -1, reported, None, 0, headers)
         except (BufferError, KafkaException) as error:
             raise NotAppended(f"Kafka's producer refused a record: {error}", may_appear=True) from error
         self._messages += len(values)
         self._bytes += size
+        self._awaited.append(reports)
         if self._idle:
             self._schedule(POLL_SECONDS)
         try:
-            on_time = await reports.within(self._settings.delivery_timeout_seconds)
+            on_time = await reports.on_time
         finally:
             self._messages -= len(values)
             self._bytes -= size
@@ -169,7 +172,8 @@ class KafkaLog:
         return reports.ends()
 
     async def check(self) -> None:
-        await self._ready_encoders()
+        if self._encoders is None:
+            await self._ready_encoders()
         try:
             present = (await asyncio.to_thread(self._producer.list_topics, timeout=PROBE_SECONDS)).topics
         except KafkaException as error:
@@ -200,8 +204,6 @@ class KafkaLog:
 
     async def _ready_encoders(self) -> Encoders:
         """The encoders of all kinds, for which the registry is asked once."""
-        if self._encoders is not None:
-            return self._encoders
         if self._preparing is None or self._preparing.done():
             self._preparing = asyncio.create_task(asyncio.to_thread(_encoders_by, self._registry))
         try:
@@ -213,9 +215,8 @@ class KafkaLog:
             raise NotAppended(str(error), may_appear=False) from error
         return self._encoders
 
-    async def _topic(self, name: str) -> TopicState:
-        if self._described is not None:
-            return self._described[name]
+    async def _describe(self) -> dict[str, TopicState]:
+        """The topics as the broker describes them, for which it is asked once."""
         if self._describing is None or self._describing.done():
             admin = admin_client(self._settings)
             described = asyncio.to_thread(describe_topics, admin, list(self._names.values()), DESCRIBE_SECONDS)
@@ -229,7 +230,7 @@ class KafkaLog:
             raise NotAppended(f"Kafka cannot be reached: {error.args[0].str()}", may_appear=False) from error
         except TimeoutError as error:
             raise NotAppended("Kafka does not answer", may_appear=False) from error
-        return self._described[name]
+        return self._described
 
     def _schedule(self, seconds: float) -> None:
         """Polls again after that time: often while reports are awaited, else now and then."""
@@ -242,6 +243,9 @@ class KafkaLog:
         self._producer.poll(0)
         for old in self._replaced:
             old.poll(0)
+        now = self._loop.time()
+        while self._awaited and self._awaited[0].settled(now):
+            self._awaited.popleft()
         self._replaced = [old for old in self._replaced if len(old)]
         if self._fatal:
             self._replace_producer()
@@ -288,16 +292,16 @@ def _encoders_by(registry: Registry) -> Encoders:
 
 
 class _Reports:
-    """Counts the delivery reports of one request. One object for all its records."""
+    """Counts the delivery reports of one request, all by one object; `on_time` tells whether they came in time."""
 
-    __slots__ = ("_done", "_ends", "_left", "_loop", "error")
+    __slots__ = ("_deadline", "_ends", "_left", "error", "on_time")
 
-    def __init__(self, records: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, records: int, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self._left = records
         self._ends: dict[int, list[int]] = {}
+        self._deadline = loop.time() + seconds
         self.error: KafkaError | None = None
-        self._loop = loop
-        self._done: asyncio.Future[bool] = loop.create_future()
+        self.on_time: asyncio.Future[bool] = loop.create_future()
 
     def reported(self, error: KafkaError | None, message: Any) -> None:
         if error is not None:
@@ -311,20 +315,16 @@ class _Reports:
                 end[0] += 1
                 end[1] = message.offset()
         self._left -= 1
-        if not self._left:
-            self._finish(True)
+        if not self._left and not self.on_time.done():
+            self.on_time.set_result(True)
 
-    async def within(self, seconds: float) -> bool:
-        """Waits for the last report; False if it did not come in time."""
-        timer = self._loop.call_later(seconds, self._finish, False)
-        try:
-            return await self._done
-        finally:
-            timer.cancel()
-
-    def _finish(self, on_time: bool) -> None:
-        if not self._done.done():
-            self._done.set_result(on_time)
+    def settled(self, now: float) -> bool:
+        """Whether nobody waits any longer: all is reported, or it is too late, which is then told."""
+        if not self.on_time.done():
+            if now < self._deadline:
+                return False
+            self.on_time.set_result(False)
+        return True
 
     def ends(self) -> tuple[PartitionEnd, ...]:
         return tuple(PartitionEnd(partition, *end) for partition, end in sorted(self._ends.items()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -40,5 +41,10 @@ def parse_rfc3339(text: str) -> int | None:
 
 def format_rfc3339(micros: int) -> str:
     """`2025-01-12T09:00:00Z`, with as many digits of a fraction as are needed."""
-    text = (EPOCH + timedelta(microseconds=micros)).replace(tzinfo=None).isoformat()
-    return (text.rstrip("0") if "." in text else text) + "Z"
+    seconds, fraction = divmod(micros, 1_000_000)
+    return f"{_format(seconds)}.{fraction:06d}".rstrip("0") + "Z" if fraction else _format(seconds) + "Z"
+
+
+@lru_cache(16)
+def _format(seconds: int) -> str:
+    return (EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()

@@ -159,6 +159,8 @@ class _Splitter:
         at, after = -1, 0
         while not self.broken and after > at:
             at = after
+            if self._state == _NEXT and (after := self._run(found, at)) > at:
+                continue
             match = step.match(self._text, at) if (step := _STEPS.get(self._state)) else None
             if match is None:
                 after = self._step(found, at)
@@ -173,6 +175,18 @@ class _Splitter:
             if len(self._text) > ROW_BYTES:
                 self._break(found, 0, TOO_LARGE, "row_too_large")
         return found
+
+    def _run(self, found: list[Element], at: int) -> int:
+        """Takes elements one after the other as long as the pattern does, and returns the place after them."""
+        text, match_next = self._text, _STEPS[_NEXT].match
+        line, counted = self._line, self._counted
+        while (match := match_next(text, at)) and match.lastindex == 2:
+            start, at = match.span(2)
+            line += text.count(b"\n", counted, start)
+            counted = start
+            found.append(Element(_own(text[start:at]), line))
+        self._line, self._counted = line, counted
+        return at
 
     def _step(self, found: list[Element], at: int) -> int:
         """Takes what the patterns do not, and returns the place after it; `at` where that needs more text."""

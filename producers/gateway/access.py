@@ -44,6 +44,11 @@ class Access:
         self._known: dict[bytes, tuple[float, Caller | None]] = {}
         self._asking: dict[bytes, asyncio.Task[Caller | None]] = {}
 
+    def known(self, key: str | None) -> Caller | None:
+        """The caller with that key, where it need not be asked for."""
+        expires, caller = self._known.get(key_hash(key), (0.0, None)) if key else (0.0, None)
+        return caller if expires > time.monotonic() else None
+
     async def caller(self, key: str | None) -> Caller:
         """The caller with that key. Raises `Refusal` 401, and `Unreachable`."""
         if not key:

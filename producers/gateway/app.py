@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from foldline.domain.errors import Unreachable
 from foldline.domain.values import printable
@@ -33,6 +34,15 @@ _CODES: Final = {
 }
 
 
+class Application(FastAPI):
+    """Upserts that can be accepted are answered before the middleware and the router; all else takes the usual way."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        upserts = ingest.UPSERTS.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if upserts is None or not await upserts.take(self.state.parts, scope, receive, send):
+            await super().__call__(scope, receive, send)
+
+
 def application(parts: Parts) -> FastAPI:
     """The gateway over its parts, which live as long as the application runs."""
 
@@ -44,7 +54,7 @@ def application(parts: Parts) -> FastAPI:
         finally:
             await parts.close()
 
-    app = FastAPI(
+    app = Application(
         title="Foldline",
         version=version("foldline"),
         routes=[*ingest.ROUTES, *operations.ROUTES, *reads.ROUTES, *pages.ROUTES, *registry.ROUTES, *dashboard.ROUTES],

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
 from foldline.settings import Settings
 from producers.gateway.envelope import Refusal
@@ -31,7 +31,7 @@ async def read_body(scope: Scope, receive: Receive, headers: Mapping[bytes, byte
     chunks = []
     received = size = 0
     while not scope.get(CONSUMED):
-        chunk = await _chunk(scope, receive)
+        chunk = _taken(scope, await receive())
         received += len(chunk)
         inflated = inflater.feed(chunk, limit - size) if inflater else chunk
         size += len(inflated)
@@ -57,7 +57,7 @@ async def drain(request: Request, settings: Settings) -> bool:
     try:
         async with asyncio.timeout(DRAIN_SECONDS):
             while not request.scope.get(CONSUMED):
-                received += len(await _chunk(request.scope, request.receive))
+                received += len(_taken(request.scope, await request.receive()))
                 if received > settings.max_drain_bytes:
                     return False
     except (TimeoutError, ClientDisconnect):
@@ -65,8 +65,7 @@ async def drain(request: Request, settings: Settings) -> bool:
     return True
 
 
-async def _chunk(scope: Scope, receive: Receive) -> bytes:
-    message = await receive()
+def _taken(scope: Scope, message: Message) -> bytes:
     if not message.get("more_body", False):
         scope[CONSUMED] = True
     if message["type"] == "http.disconnect":

@@ -18,7 +18,7 @@ from producers.gateway.access import Access, Caller
 from producers.gateway.activity import Activities
 from producers.gateway.envelope import Refusal
 from producers.gateway.progress import Watcher
-from producers.gateway.rates import Rates
+from producers.gateway.rates import UNLIMITED_HEADERS, Rates
 from producers.gateway.telemetry import EXTRA_HEADERS, Metrics
 from producers.gateway.uses import Uses
 from producers.sealing import SealedLog
@@ -43,7 +43,7 @@ class Parts:
     watcher: Watcher
     activity: Activities
     metrics: Metrics
-    _secret: bytes | None = None
+    known_secret: bytes | None = None
 
     async def open(self) -> None:
         await self.database.open()
@@ -60,11 +60,11 @@ class Parts:
 
     async def secret(self) -> bytes:
         """What authenticates operation ids and cursors, on all gateways. Raises `Unreachable`."""
-        if self._secret is None:
-            self._secret = await self.reader.secret(OPERATIONS_SECRET)
-        if self._secret is None:
+        if self.known_secret is None:
+            self.known_secret = await self.reader.secret(OPERATIONS_SECRET)
+        if self.known_secret is None:
             raise Unreachable("the database has no secret for operations: run `foldline init`")
-        return self._secret
+        return self.known_secret
 
     async def check_database(self) -> None:
         """Raises `Unreachable` where the database cannot be reached or is not initialised."""
@@ -73,10 +73,13 @@ class Parts:
 
     async def admit(self, scope: Scope, key: str | None) -> Caller:
         """The caller with that key, counted. From here on answers carry the rate limit. Raises `Refusal`: 401, 403, 429."""
-        caller = await self.access.caller(key)
+        caller = self.access.known(key) or await self.access.caller(key)
         if caller.forbidden:
             scope[EXTRA_HEADERS] = (await self.rates.peek(caller)).headers()
             raise Refusal(403, caller.forbidden)
+        if not caller.rate_limit:
+            scope[EXTRA_HEADERS] = UNLIMITED_HEADERS
+            return caller
         window = await self.rates.spend(caller)
         scope[EXTRA_HEADERS] = headers = window.headers()
         if not window.allowed:

@@ -47,6 +47,7 @@ class Window(NamedTuple):
 
 
 UNLIMITED = Window(True, 0, UNLIMITED_REMAINING, 0.0)
+UNLIMITED_HEADERS = UNLIMITED.headers()
 
 
 class _Lease:

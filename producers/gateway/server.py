@@ -9,13 +9,12 @@ import socket
 
 import structlog
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from foldline.domain.errors import Unreachable
 from foldline.settings import Settings
 from producers.gateway.app import application
-from producers.gateway.envelope import Json, failure
 from producers.gateway.parts import Parts, assemble
+from producers.gateway.protocol import Protocol
 from producers.imports.child import ImporterChild
 
 BACKLOG = 2048
@@ -69,7 +68,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             application(parts),
             loop="uvloop",
-            http=_Protocol,
+            http=Protocol,
             ws="none",
             lifespan="on",
             access_log=False,
@@ -97,16 +96,6 @@ class Server(uvicorn.Server):
         if self._importer is not None:
             await self._importer.stop()
         await super().shutdown(sockets)
-
-
-class _Protocol(HttpToolsProtocol):
-    """What is not HTTP is answered in the envelope too."""
-
-    def send_400_response(self, msg: str) -> None:
-        body = Json(failure("This is not HTTP as the gateway understands it")).body
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        self.transport.write(STATUS_LINE[400] + head + bytes(body))
-        self.transport.close()
 
 
 class _ToStructlog(logging.Handler):

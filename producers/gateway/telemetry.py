@@ -12,9 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from foldline.domain.records import KINDS, Kind
 from producers.validation import FieldError
 
 EXTRA_HEADERS = "foldline.headers"
+BEGAN = "foldline.began"
 CLIENT_LEFT = 499
 
 _log = structlog.get_logger("foldline.gateway")
@@ -47,6 +49,7 @@ class Metrics:
         ).set_function(queued)
 
         self._of_route: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._of_kind = {kind: self._accepted.labels(kind) for kind in KINDS}
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts one answer; `route` is one of few."""
@@ -57,8 +60,8 @@ class Metrics:
         found[0].inc()
         found[1].observe(seconds)
 
-    def accepted(self, kind: str, records: int) -> None:
-        self._accepted.labels(kind).inc(records)
+    def accepted(self, kind: Kind, records: int) -> None:
+        self._of_kind[kind].inc(records)
 
     def field_errors(self, errors: Iterable[FieldError]) -> None:
         for error in errors:
@@ -83,7 +86,7 @@ class Telemetry:
             await self._app(scope, receive, send)
             return
         status = 0
-        began = time.perf_counter()
+        began = scope.get(BEGAN) or time.perf_counter()
 
         async def sending(message: Message) -> None:
             nonlocal status

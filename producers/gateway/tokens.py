@@ -43,7 +43,7 @@ def operation_id(secret: bytes, operation: Operation) -> str:
             bytes.fromhex(operation.request_id),
             bytes((len(topic_id),)),
             topic_id,
-            b"".join(map(_varint, numbers)),
+            *map(_varint, numbers),
         )
     )
     return OPERATION_PREFIX + _sealed(secret, f"operation:{operation.org_id}", payload)
@@ -95,6 +95,8 @@ def _mac(secret: bytes, purpose: str, payload: bytes) -> bytes:
 
 
 def _varint(number: int) -> bytes:
+    if number < 0x80:
+        return b"%c" % number
     encoded = bytearray()
     while number > 0x7F:
         encoded.append(number & 0x7F | 0x80)

@@ -169,9 +169,9 @@ def test_draining_answers_who_waits(stage: Settings, new_org: NewOrg) -> None:
     answers: list[httpx.Response] = []
     with gateway_of(stage) as gateway, gateway.client(org.secret_key) as client:
         client.post("/v1/ingest/items/upsert", json={"item_id": "A", "item_type": "t"})
-        assert gateway.parts._secret is not None
+        assert gateway.parts.known_secret is not None
         never = Operation(org.org_id, "items", "0" * 32, Appended("another", (PartitionEnd(0, 1, 0),)))
-        path = f"/v1/items?min_operation={operation_id(gateway.parts._secret, never)}"
+        path = f"/v1/items?min_operation={operation_id(gateway.parts.known_secret, never)}"
         waiting = threading.Thread(target=lambda: answers.append(client.get(path)))
         waiting.start()
         time.sleep(0.5)

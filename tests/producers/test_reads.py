@@ -242,7 +242,7 @@ def test_an_operation_that_is_not_applied_in_time_is_503(stage: Settings, new_or
     org = new_org()
     with gateway_of(stage.model_copy(update={"max_wait_seconds": 0.5})) as gateway, gateway.client(org.secret_key) as client:
         client.post("/v1/ingest/items/upsert", json={"item_id": "A", "item_type": "t"})
-        secret, own = gateway.parts._secret, Appended("another topic", (PartitionEnd(0, 1, 0),))
+        secret, own = gateway.parts.known_secret, Appended("another topic", (PartitionEnd(0, 1, 0),))
         assert secret is not None
         later = operation_id(secret, Operation(org.org_id, "items", "0" * 32, own))
         answer = client.get("/v1/items", params={"min_operation": later})
