@@ -43,10 +43,11 @@ GATEWAY_SECONDS = 6.0
 
 
 class Point(NamedTuple):
-    """One point of a curve, as people name it, and how it is measured."""
+    """One point of a curve, as people name it; how it is measured, with an n-th of the events; the table that it needs."""
 
     label: str
     measure: Callable[[Servers, int], Measured]
+    shape: Shape | None = None
 
 
 class Measured(NamedTuple):
@@ -78,12 +79,22 @@ def main() -> None:
     if unknown := set(arguments.curves) - CURVES.keys():
         parser.error(f"no such curve: {', '.join(sorted(unknown))}")
     if not arguments.draw:
-        runs = 0 if arguments.fill else 1 if arguments.quick else arguments.runs
         with servers(arguments.servers) as started:
             for name in arguments.curves or CURVES:
-                _measure(started, name, runs, arguments.quick, arguments.data)
+                if arguments.fill:
+                    _fill(started, name)
+                else:
+                    _measure(started, name, 1 if arguments.quick else arguments.runs, arguments.quick, arguments.data)
     if not arguments.fill:
         draw(arguments.data)
+
+
+def _fill(started: Servers, name: str) -> None:
+    for point in CURVES[name].points:
+        if point.shape is not None:
+            began = time.monotonic()
+            filled(started, point.shape)
+            print(f"{name}, {point.label}: filled in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 
 def _measure(started: Servers, name: str, runs: int, quick: bool, data: Path) -> None:
@@ -91,15 +102,12 @@ def _measure(started: Servers, name: str, runs: int, quick: bool, data: Path) ->
     points = []
     for point in curve.points[: curve.quick] if quick else curve.points:
         found = [point.measure(started, 4 if quick else 1) for _ in range(runs)]
-        if not found:
-            continue
         points.append({"label": point.label} | _summary(found))
         print(f"{name}, {point.label}: {_shown(points[-1])}", file=sys.stderr, flush=True)
-    if points:
-        data.mkdir(parents=True, exist_ok=True)
-        machine = {"cores": os.cpu_count(), "python": platform.python_version()}
-        text = json.dumps({"machine": machine, "points": points}, indent=1)
-        (data / f"{name}.json").write_text(text + "\n")
+    data.mkdir(parents=True, exist_ok=True)
+    machine = {"cores": os.cpu_count(), "python": platform.python_version()}
+    text = json.dumps({"machine": machine, "points": points}, indent=1)
+    (data / f"{name}.json").write_text(text + "\n")
 
 
 def _summary(runs: Sequence[Measured]) -> dict[str, Any]:
@@ -155,7 +163,7 @@ def _fold(label: str, shape: Shape, events: int = 200_000, processes: int = 1) -
                 used = read(started, settings, pids).per(before, start + warm + count - begun)
                 return Measured(start + warm + count - begun, used, max(map(largest_memory, pids)))
 
-    return Point(label, measure)
+    return Point(label, measure, shape)
 
 
 def _gateway(label: str, records: int, connections: int) -> Point:

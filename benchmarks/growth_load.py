@@ -7,13 +7,14 @@ import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import orjson
 import psycopg
 
+from benchmarks.growth_meter import topic_ends
 from benchmarks.load import CATEGORIES, append
 from benchmarks.servers import Servers
 from foldline.domain.records import Upsert
@@ -126,7 +127,7 @@ def _append_all(settings: Settings, shape: Shape) -> None:
     parts = min(os.cpu_count() or 1, 1 + shape.records // 100_000)
     bounds = [shape.records * part // parts for part in range(parts + 1)]
     with ProcessPoolExecutor(parts, get_context("spawn")) as pool:
-        for done in [pool.submit(_append_part, settings, shape, *pair) for pair in zip(bounds, bounds[1:], strict=False)]:
+        for done in [pool.submit(_append_part, settings, shape, *pair) for pair in pairwise(bounds)]:
             done.result()
 
 
@@ -135,7 +136,5 @@ def _append_part(settings: Settings, shape: Shape, start: int, stop: int) -> Non
 
 
 def _ends(settings: Settings, connection: psycopg.Connection[Any]) -> dict[Any, int]:
-    from benchmarks.growth_meter import topic_ends
-
     items = topic_ends(settings, settings.topic_prefix + "items.upserts.v1")
     return {(kind, number): items[number] for kind, number in positions(connection, settings, 1) if kind == "items"}

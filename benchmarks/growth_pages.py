@@ -1,4 +1,5 @@
 from __future__ import annotations
+
 from pathlib import Path
 
 DATA = Path(__file__).resolve().parents[1] / "docs" / "growth"
