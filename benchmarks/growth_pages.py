@@ -31,10 +31,10 @@ TITLES: Final = {
 }
 SERVICE: Final = {"gateway": "gateway"}
 LINES: Final = {
-    "wall_us": ("wall time", "#8250df"),
-    "service_us": ("processors", "#1f6feb"),
-    "postgres_us": ("PostgreSQL", "#1a7f37"),
-    "broker_us": ("broker", "#bf5b04"),
+    "wall_us": ("wall time", "#9a6ff0"),
+    "service_us": ("processors", "#388bfd"),
+    "postgres_us": ("PostgreSQL", "#2da44e"),
+    "broker_us": ("broker", "#d9730d"),
 }
 # Seconds of a core in a second that are used before latency suffers.
 USED: Final = 0.7
@@ -87,14 +87,14 @@ def picture(name: str, points: Curve) -> bytes:
         title_font_size=17, label_font_size=14, major_label_font_size=14, legend_font_size=14,
     )  # fmt: skip
     chart = pygal.Line(
-        style=style, js=[], no_prefix=True, pretty_print=True, disable_xml_declaration=False, width=840, height=400,
-        title=f"µs for an event, by {title}", logarithmic=logarithmic, dots_size=4, stroke_style={"width": 2.5},
+        style=style, js=[], no_prefix=True, pretty_print=True, disable_xml_declaration=False, width=840, height=400, margin_right=40,
+        title=f"µs for an event, by {title}", logarithmic=logarithmic, dots_size=4,
         show_minor_y_labels=True, range=None if logarithmic else (0, 1.1 * max(point["wall_us"] for point in points)),
     )  # fmt: skip
     chart.x_labels = [point["label"] for point in points]
     for key, (label, _) in LINES.items():
         label = SERVICE.get(name, label) if key == "service_us" else label
-        chart.add(label, [max(point[key], 0.01) for point in points])
+        chart.add(label, [max(point[key], 0.01) for point in points], stroke_style={"width": 3})
     rendered: bytes = chart.render()
     return rendered.rstrip() + b"\n"
 
