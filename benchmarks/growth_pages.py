@@ -80,21 +80,22 @@ def picture(name: str, points: Curve) -> bytes:
 
     title, logarithmic = TITLES[name]
     style = Style(
-        background="transparent", plot_background="transparent", opacity=".9", transition="0s",
+        background="transparent", plot_background="transparent", opacity=".9", stroke_width="2.5",
         foreground="#768390", foreground_strong="#768390", foreground_subtle="#768390", guide_stroke_color="#76839055",
         major_guide_stroke_color="#76839055", colors=[colour for _, colour in LINES.values()],
         font_family="system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif",
         title_font_size=17, label_font_size=14, major_label_font_size=14, legend_font_size=14,
     )  # fmt: skip
     chart = pygal.Line(
-        style=style, js=[], no_prefix=True, pretty_print=True, disable_xml_declaration=False, width=840, height=400, margin_right=40,
-        title=f"µs for an event, by {title}", logarithmic=logarithmic, dots_size=4,
-        show_minor_y_labels=True, range=None if logarithmic else (0, 1.1 * max(point["wall_us"] for point in points)),
+        style=style, js=[], no_prefix=True, pretty_print=True, width=840, height=400,
+        margin_right=40, dots_size=4, show_minor_y_labels=True,
+        title=f"µs for an event, by {title}", logarithmic=logarithmic,
+        range=None if logarithmic else (0, 1.1 * max(point["wall_us"] for point in points)),
     )  # fmt: skip
     chart.x_labels = [point["label"] for point in points]
     for key, (label, _) in LINES.items():
         label = SERVICE.get(name, label) if key == "service_us" else label
-        chart.add(label, [max(point[key], 0.01) for point in points], stroke_style={"width": 3})
+        chart.add(label, [max(point[key], 0.01) for point in points])
     rendered: bytes = chart.render()
     return rendered.rstrip() + b"\n"
 
@@ -124,9 +125,12 @@ def _ratios(found: Mapping[str, Curve]) -> str:
         rows.append(
             [f"{TITLES[name][0]}: {last['label']} over {first['label']}"]
             + [f"{last[key] / first[key]:.2f}" for key in ("wall_us", "service_us", "postgres_us", "broker_us")]
+            + [f"{last['wall_us'] / last['states'] / (first['wall_us'] / first['states']):.2f}"]
         )
     memory = max(point["memory_mb"] for name, points in found.items() if name != "gateway" for point in points)
-    table = _table(["ratio of the cost of an event", "wall", "processors", "PostgreSQL", "broker"], rows)
+    table = _table(
+        ["ratio of the cost of an event", "wall", "processors", "PostgreSQL", "broker", "wall, a state out"], rows
+    )
     return f"{table}\nThe most memory that a processor had in any measurement: **{memory} MB**.\n"
 
 
