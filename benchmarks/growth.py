@@ -274,7 +274,9 @@ CURVES = {
         3,
     ),
     "processes": Curve([_fold(str(n), MIDDLE, 600_000, n) for n in (1, 2, 4)], 2),
-    "gateway": Curve([_gateway(f"{n:,}", n, 256 if n == 1 else 16) for n in (1, 10, 100, 1000)], 4),
+    "gateway": Curve(
+        [_gateway(f"{n:,}", n, connections) for n, connections in ((1, 256), (10, 128), (100, 16), (1000, 16))], 4
+    ),
 }
 
 

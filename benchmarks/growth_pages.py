@@ -40,6 +40,7 @@ LINES: Final = {
 USED: Final = 0.7
 # Stacks among which a million events a second are divided, by organisation.
 CELLS: Final = 16
+MACHINES: Final = (2, 4, 8, 16)
 RATES: Final = (1_000, 10_000, 100_000, 1_000_000)
 
 
@@ -160,6 +161,16 @@ def _cases(found: Mapping[str, Curve]) -> dict[str, Mapping[str, Any]]:
     return gateway | table
 
 
+def _machine(found: Mapping[str, Curve]) -> str:
+    """Events a second that machines of some cores receive and fold, with all parts on each of them."""
+    received = _received(found)
+    rows = []
+    for folded in found["records"]:
+        cost = sum(point[key] for point in (received, folded) for key in ("service_us", "postgres_us", "broker_us"))
+        rows.append([folded["label"], _us(cost), *(f"{1e6 * USED * cores / cost:,.0f}" for cores in MACHINES)])
+    return _table(["records in the table", "an event, µs of a core", *(f"{cores} cores" for cores in MACHINES)], rows)
+
+
 def _plan(found: Mapping[str, Curve]) -> str:
     """Cores and bandwidth for rates of events: the costs, times the rate, over the share of a core that may be used."""
     received, folded = _received(found), _folded(found)
@@ -220,6 +231,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 BLOCKS: Final[dict[str, tuple[Sequence[str], Callable[[Mapping[str, Curve]], str]]]] = {
     "ratios": (("records", "beside", "organisations"), _ratios),
     "costs": (("records", "gateway"), _costs),
+    "machine": (("records", "gateway"), _machine),
     "plan": (("records", "gateway"), _plan),
     "million": (("records", "gateway"), _million),
 }
