@@ -29,6 +29,8 @@ class Record(Protocol):
 
 
 CHUNK_RECORDS = 1000
+# How long librdkafka asks for nothing once its queue is full. By itself it waits a second, in which the queue runs empty.
+FETCH_BACKOFF_MS = 10
 
 _REMEDY = "Nothing is folded until FOLDLINE_KAFKA_BOOTSTRAP and FOLDLINE_DATABASE_URL belong together again"
 
@@ -49,6 +51,7 @@ def reader_config(settings: Settings) -> dict[str, object]:
         "enable.partition.eof": True,
         "fetch.message.max.bytes": settings.message_max_bytes,
         "queued.max.messages.kbytes": 16 * 1024,
+        "fetch.queue.backoff.ms": FETCH_BACKOFF_MS,
         "log_level": 0,
     }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from foldline.adapters.consumer import CHUNK_RECORDS, Record, arrived
+from foldline.adapters.consumer import CHUNK_RECORDS, FETCH_BACKOFF_MS, Record, arrived
 from foldline.adapters.topics import unreachable
 from foldline.domain.errors import Conflict, FoldlineError, Unreachable
 from foldline.settings import Settings
@@ -135,6 +135,7 @@ class NativeRunner:
             "heartbeat.interval.ms": round(settings.session_timeout_seconds * 1000 / 5),
             "queued.min.messages": 2 * settings.batch_records,
             "queued.max.messages.kbytes": max(1, settings.batch_bytes // 1024),
+            "fetch.queue.backoff.ms": FETCH_BACKOFF_MS,
             "error_cb": self._disturbance,
             "log_level": 0,
         }
