@@ -31,6 +31,7 @@ from benchmarks.growth_meter import Reading, largest_memory, read
 from benchmarks.growth_pages import DATA, draw
 from benchmarks.load import append
 from benchmarks.servers import PYTHON, Servers, environment, servers
+from foldline.embedded.postgres import SERVER
 from foldline.embedded.processes import until
 from foldline.settings import Settings
 from processors.runners.lives import group
@@ -73,11 +74,15 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="how often a point is measured; the median is kept")
     parser.add_argument("--servers", type=Path, help="a directory that keeps the servers' data and filled tables")
     parser.add_argument("--data", type=Path, default=DATA, help="where curves are kept, docs/growth by default")
+    parser.add_argument(
+        "--postgres", action="append", default=[], metavar="NAME=VALUE", help="a setting of PostgreSQL to be tried"
+    )
     parser.add_argument("--fill", action="store_true", help="only fill the tables of the curves in --servers")
     parser.add_argument("--draw", action="store_true", help="measure nothing, draw what is kept")
     arguments = parser.parse_args()
     if unknown := set(arguments.curves) - CURVES.keys():
         parser.error(f"no such curve: {', '.join(sorted(unknown))}")
+    SERVER.update(setting.split("=", 1) for setting in arguments.postgres)
     if not arguments.draw:
         with servers(arguments.servers) as started:
             for name in arguments.curves or CURVES:
