@@ -142,6 +142,7 @@ def main() -> None:
             print(
                 f"hot paths: {name} takes {now:.2f} of the fixed work, {now / then:.2f} times what is recorded ({then:.2f})"
             )
+        print("If that is meant, record it: `python -m benchmarks.hot_paths --record`")
         sys.exit(1)
     else:
         print(f"hot paths: none takes {LIMIT} times what is recorded")
