@@ -37,7 +37,7 @@ class Servers:
         self._master_key_file = master_key_file
         self.root, self.pids = root, pids
         self._runs = 0
-        self._admin = AdminClient({"bootstrap.servers": kafka})
+        self._admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
 
     def fresh(self) -> Settings:
         """Settings of one run: topics and a database of its own, made ready."""
