@@ -12,7 +12,7 @@ export UV_SYSTEM_CERTS ?= $(if $(CERTIFICATES),true,false)
 export REQUESTS_CA_BUNDLE ?= $(CERTIFICATES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check format bench clean
+.PHONY: help setup demo test test-fast check format bench growth clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,12 +39,13 @@ test: $(READY) ## run the whole test suite, against real Kafka, PostgreSQL and C
 test-fast: $(READY) ## run the tests that need no server
 	@$(BIN)/python -m pytest -m "not server" $(ARGS)
 
-check: $(READY) ## lint, formatting, types, import contracts and compatibility of the schemas
+check: $(READY) ## lint, formatting, types, import contracts, compatibility of the schemas, speed of the hot paths
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m schemas
+	$(BIN)/python -m benchmarks.hot_paths
 
 format: $(READY) ## format the code and mend what lint can
 	$(BIN)/ruff check --fix .
@@ -52,6 +53,9 @@ format: $(READY) ## format the code and mend what lint can
 
 bench: $(READY) ## compare with the peers (ARGS="--quick --json")
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+growth: $(READY) ## measure how costs grow, and draw it (ARGS="records --quick")
+	@$(UV) run --frozen --quiet --group bench python -m benchmarks.growth $(ARGS)
 
 clean: ## remove the environment and what the tools have cached
 	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import orjson
 import psycopg
@@ -63,6 +63,11 @@ def sealed_upserts(settings: Settings, count: int, keys: int) -> Iterator[Upsert
 
 def write(settings: Settings, count: int, keys: int, kind: Kind = "items") -> float:
     """Appends the load to the log; returns the seconds that took."""
+    return append(settings, upserts(count, keys) if kind == "items" else sealed_upserts(settings, count, keys), kind)
+
+
+def append(settings: Settings, events: Iterable[Upsert], kind: Kind = "items") -> float:
+    """Appends events to the log; returns the seconds that took."""
     codec = UpsertCodec(kind, BundledRegistry())
     topic = settings.topic_prefix + UPSERTS_TOPIC[kind]
     producer = Producer(
@@ -74,10 +79,11 @@ def write(settings: Settings, count: int, keys: int, kind: Kind = "items") -> fl
             "compression.type": "lz4",
             "queue.buffering.max.messages": 1_000_000,
             "partitioner": "murmur2_random",
+            "log_level": 0,
         }
     )
     began = time.monotonic()
-    for event in upserts(count, keys) if kind == "items" else sealed_upserts(settings, count, keys):
+    for event in events:
         while True:
             try:
                 producer.produce(topic, codec.encode(event), message_key(event.org_id, event.entity_id))

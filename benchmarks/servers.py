@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -30,18 +30,26 @@ PYTHON = sys.executable
 class Servers:
     """Kafka and PostgreSQL, and what each run gets of them."""
 
-    def __init__(self, kafka: str, postgres: str, gateway_port: int, master_key_file: Path) -> None:
+    def __init__(
+        self, kafka: str, postgres: str, gateway_port: int, master_key_file: Path, root: Path, pids: Mapping[str, int]
+    ) -> None:
+        """`root` has the data of both servers; `pids` are their processes, `kafka` and `postgres`."""
         self.kafka, self.postgres, self._gateway_port = kafka, postgres, gateway_port
         self._master_key_file = master_key_file
+        self.root, self.pids = root, pids
         self._runs = 0
-        self._admin = AdminClient({"bootstrap.servers": kafka})
+        self._admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
 
     def fresh(self) -> Settings:
         """Settings of one run: topics and a database of its own, made ready."""
         self._runs += 1
-        name = f"bench{self._runs}"
+        return self.named(f"bench{self._runs}")
+
+    def named(self, name: str) -> Settings:
+        """The same under a name; what is there already stays."""
         with psycopg.connect(self.postgres, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+            if not connection.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchall():
+                connection.execute(f"CREATE DATABASE {name}")
         settings = Settings(
             kafka_bootstrap=self.kafka,
             database_url=urlunsplit(urlsplit(self.postgres)._replace(path=f"/{name}")),
@@ -98,16 +106,23 @@ def environment(settings: Settings, **others: str) -> dict[str, str]:
 
 
 @contextmanager
-def servers() -> Iterator[Servers]:
-    """Starts both servers in a temporary directory and stops them at the end."""
-    with tempfile.TemporaryDirectory(prefix="foldline-bench-") as directory, ExitStack() as stack:
-        root = Path(directory).resolve()
+def servers(kept: Path | None = None) -> Iterator[Servers]:
+    """Starts both servers, in a temporary directory unless their data are to be `kept` in one, and stops them at the end."""
+    with ExitStack() as stack:
+        if kept is None:
+            root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="foldline-bench-"))).resolve()
+        else:
+            root = kept.resolve()
+            root.mkdir(parents=True, exist_ok=True)
         key = master_key_file(root)
         ports = Ports(root / "ports.json")
         kafka, controller, postgres = (ports.get(name) for name in ("kafka", "kafka-controller", "postgres"))
+        pids = {}
         for part in (kafka_part(root, kafka, controller), postgres_part(root, postgres)):
-            stack.callback(_stop, part, _start(root, part))
-        yield Servers(f"127.0.0.1:{kafka}", postgres_url(root, postgres), ports.get("gateway"), key)
+            process = _start(root, part)
+            stack.callback(_stop, part, process)
+            pids[part.name] = process.pid
+        yield Servers(f"127.0.0.1:{kafka}", postgres_url(root, postgres), ports.get("gateway"), key, root, pids)
 
 
 def _start(root: Path, part: Part) -> subprocess.Popen[bytes]:
