@@ -38,8 +38,7 @@ class Stretch(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a batch of so many records comes to. `dirty` are its states by key; they stay reachable until the commit's outcome
-    is known."""
+    """What so many records come to. `dirty` are its states by key, reachable until the commit's outcome is known."""
 
     records: int
     commit: Commit

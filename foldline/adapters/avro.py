@@ -20,7 +20,7 @@ PRESENT: Final = b"\x02"  # the second
 def encode_long(number: int) -> bytes:
     """A long: zigzag, then seven bits a byte, the lowest first."""
     rest = number << 1 if number >= 0 else ~(number << 1)
-    if 0x1FFFFFFFFFFFF < rest < 0x100000000000000:  # microseconds since 1970, from 1978 to 3111: eight bytes, spread by halves
+    if 0x1FFFFFFFFFFFF < rest < 0x100000000000000:  # microseconds since 1970, from 1978 to 3111: eight bytes
         rest = (rest & 0xFFFFFFF) | (rest & 0xFFFFFFF0000000) << 4
         rest = (rest & 0x3FFF00003FFF) | (rest & 0xFFFC0000FFFC000) << 2
         rest = (rest & 0x7F007F007F007F) | (rest & 0x3F803F803F803F80) << 1
@@ -233,10 +233,12 @@ def upsert_decoder(kind: Kind, prefix_bytes: int) -> Callable[[bytes], Upsert]:
             status, place = _decode_optional_string(value, place)
         else:
             status, place = None, place + 1
-        if value[place]:
-            attributes, place = _decode_optional_string(value, place)
+        if value[place] == 2 and value[place + 1] & 0x81 == 0x80 and value[place + 2] < 0x80:  # from 64 to 8191 bytes
+            start = place + 3
+            place = start + ((value[place + 1] & 0x7F | value[place + 2] << 7) >> 1)
+            attributes = value[start:place].decode()
         else:
-            attributes, place = None, place + 1
+            attributes, place = _decode_optional_string(value, place)
         stamp = int.from_bytes(value[place : place + 8], "little")
         if stamp & 0x8080808080808080 == 0x80808080808080:
             stamp = (stamp & 0x7F007F007F007F) | (stamp & 0x7F007F007F007F00) >> 1
