@@ -208,7 +208,7 @@ def upsert_decoder(kind: Kind, prefix_bytes: int) -> Callable[[bytes], Upsert]:
     Raises `IndexError` or `ValueError` for what is not such a value to its last byte.
     """
     decode_detail, has_seal = _DECODE_DETAIL[kind], kind == "users"
-    make: Callable[[Any], Upsert] = partial(tuple.__new__, Upsert)  # type: ignore[arg-type]
+    make: Callable[[Any], Upsert] = partial(tuple.__new__, Upsert)
 
     def decode(value: bytes) -> Upsert:
         # `decode_string` and `decode_long` are written out for lengths of one byte and times of eight: half of the time.
