@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     consumer_group: str = "foldline-processors"
     group_instance_id: str | None = None
     session_timeout_seconds: PositiveSeconds = 10.0
-    batch_records: PositiveInt = 40_000
+    batch_records: PositiveInt = 30_000
     batch_bytes: PositiveInt = 16 * 1024 * 1024
     cache_bytes: PositiveInt = 128 * 1024 * 1024
     pending_bytes: PositiveInt = 32 * 1024 * 1024
