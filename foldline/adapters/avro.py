@@ -113,7 +113,7 @@ def upsert_encoder(kind: Kind, prefix: bytes) -> Callable[[Upsert], bytes]:
 def state_encoder(kind: Kind, prefix: bytes) -> Callable[[State, str, int], bytes]:
     """An encoder of states of one kind, of the JSON text of their attributes and of a generation."""
     detail_of = _STATE_DETAIL[kind]
-    last_org, head = "", b""
+    last_org, head = "", prefix + encode_string("")
 
     def encode(state: State, attributes: str, generation: int) -> bytes:
         nonlocal last_org, head
