@@ -12,7 +12,7 @@ export UV_SYSTEM_CERTS ?= $(if $(CERTIFICATES),true,false)
 export REQUESTS_CA_BUNDLE ?= $(CERTIFICATES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check format bench growth clean
+.PHONY: help setup demo test test-fast check format bench growth overload chaos mutants fuzz fuzz-bytes audit sbom clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -56,6 +56,27 @@ bench: $(READY) ## compare with the peers (ARGS="--quick --json")
 
 growth: $(READY) ## measure how costs grow, and draw it (ARGS="records --quick")
 	@$(UV) run --frozen --quiet --group bench python -m benchmarks.growth $(ARGS)
+
+overload: $(READY) ## send twice what the gateway takes, for ten minutes (ARGS="--minutes 1")
+	@$(BIN)/python -m benchmarks.overload $(ARGS)
+
+chaos: $(READY) ## break a working stack for two minutes (ARGS="--seed N --minutes M")
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+mutants: $(READY) ## plant bugs in a copy of the program, and see that the tests find them
+	@$(BIN)/python -m tests.mutants
+
+fuzz: $(READY) ## try the API with made cases, 20,000 unless ARGS="--cases N --minutes M --seed S" says otherwise
+	@$(BIN)/python -m tests.fuzz.campaign $(ARGS)
+
+fuzz-bytes: $(READY) ## fuzz what strangers' bytes meet first, by coverage (ARGS="body|file|event" and libFuzzer's options)
+	@$(UV) run --frozen --quiet --group fuzz-bytes python -m tests.fuzz.bytes $(ARGS)
+
+audit: $(READY) ## look the locked dependencies up among the known vulnerabilities (needs a network)
+	$(UV) audit --frozen --preview-features audit-command $(ARGS)
+
+sbom: $(READY) ## print what the program is made of, as CycloneDX 1.5
+	@$(UV) export --frozen --no-dev --quiet --preview-features sbom-export --format cyclonedx1.5 $(ARGS)
 
 clean: ## remove the environment and what the tools have cached
 	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

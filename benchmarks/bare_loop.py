@@ -6,29 +6,16 @@ peers do; the option is the records of a batch.
 
 from __future__ import annotations
 
-import io
 import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import fastavro
 import orjson
 import psycopg
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from benchmarks.peers.items import (
-    ESCAPES,
-    LOAD,
-    PRODUCER,
-    STAGE,
-    STATE_PREFIX,
-    STATE_SCHEMA,
-    UPSERT,
-    UPSERT_SCHEMA,
-    Work,
-    report,
-)
+from benchmarks.peers.items import LOAD, PRODUCER, STAGE, Work, commit, decode, encode, fold, report, row
 
 
 def run(work: Work) -> None:
@@ -52,11 +39,9 @@ def run(work: Work) -> None:
     states: dict[bytes, dict[str, Any]] = {}
     done = published = 0
 
-    def commit(text: str, ends: dict[int, int]) -> None:
+    def commit_rows(rows: str, ends: dict[int, int]) -> None:
         with committing.transaction():
-            with committing.cursor().copy("COPY stage FROM STDIN") as copy:
-                copy.write(text)
-            committing.execute(UPSERT)
+            commit(committing, rows)
             for partition, end in ends.items():
                 moved = "INSERT INTO peer.positions VALUES (%s, %s) ON CONFLICT (partition) DO UPDATE SET applied = %s"
                 committing.execute(moved, (partition, end, end))
@@ -68,53 +53,28 @@ def run(work: Work) -> None:
         decoded = []
         ends: dict[int, int] = {}
         for message in messages:
-            buffer = io.BytesIO(message.value())
-            buffer.seek(5)
-            decoded.append((message.key(), fastavro.schemaless_reader(buffer, UPSERT_SCHEMA, None), message))
+            decoded.append((message.key(), decode(message.value()), message))
             ends[message.partition()] = message.offset() + 1
         missing = list({key for key, _, _ in decoded if key not in states})
         if missing:
             pairs = [key.decode().split(":", 1) for key in missing]
-            for row in loading.execute(LOAD, ([pair[0] for pair in pairs], [pair[1] for pair in pairs])):
+            for found in loading.execute(LOAD, ([pair[0] for pair in pairs], [pair[1] for pair in pairs])):
                 names = ("org_id", "item_id", "item_type", "status", "attributes", "version", "first_seen_at")
-                states[f"{row[0]}:{row[1]}".encode()] = dict(zip(names, row, strict=True)) | {
-                    "attributes": orjson.loads(row[4])
+                states[f"{found[0]}:{found[1]}".encode()] = dict(zip(names, found, strict=True)) | {
+                    "attributes": orjson.loads(found[4])
                 }
         dirty: dict[bytes, dict[str, Any]] = {}
         for key, event, message in decoded:
-            state = states.get(key)
-            text = event["attributes"]
-            carried = orjson.loads(text) if text is not None else {}
-            state = {
-                "org_id": event["org_id"],
-                "item_id": event["item_id"],
-                "item_type": event["item_type"] or (state and state["item_type"]),
-                "status": event["status"] or (state["status"] if state else "active"),
-                "attributes": {**state["attributes"], **carried} if state else carried,
-                "version": state["version"] + 1 if state else 1,
-                "first_seen_at": state["first_seen_at"] if state else event["received_at"],
-                "updated_at": event["received_at"],
-                "generation": 0,
-                "partition": message.partition(),
-                "offset": message.offset(),
-            }
-            states[key] = dirty[key] = state
+            states[key] = dirty[key] = fold(event, states.get(key), message.partition(), message.offset())
         lines = []
         for key, state in dirty.items():
             text = orjson.dumps(state["attributes"]).decode()
-            escaped = text.translate(ESCAPES) if "\\" in text else text
-            lines.append(
-                f"{state['org_id']}\t{state['item_id']}\t{state['item_type']}\t{state['status']}\t{escaped}\t{state['version']}"
-                f"\t{state['first_seen_at']}\t{state['updated_at']}\t{state['partition']}\t{state['offset']}\n"
-            )
-            buffer = io.BytesIO()
-            buffer.write(STATE_PREFIX)
-            fastavro.schemaless_writer(buffer, STATE_SCHEMA, {**state, "attributes": text})
-            producer.produce(work.states_topic, buffer.getvalue(), key, state["partition"])
+            lines.append(row(state, text))
+            producer.produce(work.states_topic, encode({**state, "attributes": text}), key, state["partition"])
         producer.poll(0)
         if pending is not None:
             pending.result()
-        pending = threads.submit(commit, "".join(lines), ends)
+        pending = threads.submit(commit_rows, "".join(lines), ends)
         done, published = done + len(messages), published + len(dirty)
     if pending is not None:
         pending.result()

@@ -66,16 +66,27 @@ class Checked(NamedTuple):
     states: int
 
 
-def fold(started: Servers, plan: Plan) -> tuple[list[Comparison], list[str]]:
-    """Ours with one processor and with two, and every peer, in another order each run; then why peers are missing."""
+class Folds(NamedTuple):
+    """The comparisons; microseconds an event by step, for each number of our workers; and why which peers are missing."""
+
+    comparisons: list[Comparison]
+    steps: dict[str, dict[str, float]]
+    missing: list[str]
+
+
+def fold(started: Servers, plan: Plan) -> Folds:
+    """Ours with one processor and with two, and every peer, in another order each run."""
     peers = PEERS + VARIANTS if plan.variants else PEERS
     missing: dict[str, str] = {}
     _warm_up(started)
     runs = [
         _run(started, plan, number, [*OURS.values(), *(peer for peer, _ in peers)], missing) for number in range(plan.runs)
     ]
-    comparisons = [_comparison(peer, processors, runs) for peer, processors in peers if peer.name not in missing]
-    return comparisons, [f"{name} is left out: {reason}" for name, reason in missing.items()]
+    return Folds(
+        [_comparison(peer, processors, runs) for peer, processors in peers if peer.name not in missing],
+        {_workers(processors): _steps([run[ours.name] for run in runs]) for processors, ours in OURS.items()},
+        [f"{name} is left out: {reason}" for name, reason in missing.items()],
+    )
 
 
 def _run(
@@ -177,9 +188,18 @@ def _comparison(peer: Contender, processors: int, runs: list[dict[str, Checked]]
     states = [round(statistics.median(checked.states for checked in side)) for side in (ours, theirs)]
     memory = [max(checked.outcome.memory for checked in side) / 1e6 for side in (ours, theirs)]
     notes = f"{states[0]:,} states to {states[1]:,}; {memory[0]:,.0f} MB to {memory[1]:,.0f}"
-    name = f"fold, {processors} worker{'s' if processors > 1 else ''}"
     unit, middle = "events/s", statistics.median(ratios)
+    name = _workers(processors)
     return Comparison(name, peer.name, unit, rates[0], rates[1], middle, len(runs), ratios[0], ratios[-1], notes)
+
+
+def _workers(processors: int) -> str:
+    return f"fold, {processors} worker{'s' if processors > 1 else ''}"
+
+
+def _steps(runs: list[Checked]) -> dict[str, float]:
+    steps = [run.outcome.steps or {} for run in runs]
+    return {step: round(statistics.median(found.get(step, 0.0) for found in steps), 2) for step in steps[0]}
 
 
 def users(started: Servers, plan: Plan) -> Comparison:

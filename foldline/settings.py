@@ -22,6 +22,14 @@ class Settings(BaseSettings):
 
     # Where the servers are
     kafka_bootstrap: str = "127.0.0.1:9092"
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_ca_file: str | None = None
+    kafka_ssl_certificate_file: str | None = None
+    kafka_ssl_key_file: str | None = None
+    kafka_ssl_key_password: SecretStr | None = None
     database_url: str = "postgresql://postgres@127.0.0.1:5432/postgres"
     schema_registry_url: Annotated[str | None, Field(pattern=r"^https?://[^/?#]+[^?#]*$")] = None
     schema_registry_timeout_seconds: PositiveSeconds = 5.0
@@ -45,8 +53,14 @@ class Settings(BaseSettings):
     key_cache_seconds: Annotated[float, Field(ge=0, le=2)] = 1.0
     rate_limit_requests: Annotated[int, Field(ge=0)] = 1000
     rate_limit_window_seconds: PositiveInt = 900
+    unknown_keys_per_minute: PositiveInt = 600
+    head_timeout_seconds: PositiveSeconds = 20.0
+    body_timeout_seconds: PositiveSeconds = 30.0
+    min_body_bytes_per_second: PositiveInt = 1024
+    max_head_bytes: PositiveInt = 64 * 1024
     max_body_bytes: PositiveInt = 1024 * 1024
     max_drain_bytes: PositiveInt = 8 * 1024 * 1024
+    max_pending_kilobytes: PositiveInt = 32 * 1024
     max_records: PositiveInt = 10_000
     max_wait_seconds: PositiveSeconds = 30.0
     delivery_timeout_seconds: PositiveSeconds = 10.0
@@ -61,6 +75,7 @@ class Settings(BaseSettings):
     session_seconds: PositiveInt = 14 * 86_400
     link_seconds: PositiveInt = 86_400
     sign_in_failures: PositiveInt = 10
+    sign_ups: PositiveInt = 20
     sign_in_window_seconds: PositiveInt = 900
 
     # Imports of files

@@ -154,7 +154,7 @@ class BatchFolder:
             after = fold(state, event, number, record.offset()) if refused is None else Rejection("refused", "", refused)
             if type(after) is State:
                 dirty[key] = after  # type: ignore[index]
-                if sealed and event.status == "deleted":
+                if sealed and event.status == "deleted" and after is not state:
                     erasures.append(self._opener.erasure(state, event, after))
             else:
                 letters.append(_letter(kind, record, after, event))  # type: ignore[arg-type]
@@ -204,7 +204,7 @@ class Collector:
 def _row(key: bytes, state: State) -> Row:
     text = orjson.dumps(state.attributes)
     if state.attributes_bound > 2 * len(text):  # every merge adds to the bound; now the size is known
-        state = State._make((*state[:10], len(text), state.keys))
+        state = State._make((*state[:10], len(text), *state[11:]))
     return Row._make((key, state, text.decode()))
 
 

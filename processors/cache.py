@@ -14,7 +14,7 @@ BYTES_PER_JSON_BYTE = 5
 
 def weight(state: State) -> int:
     """What a state takes in memory, about, in bytes."""
-    return STATE_BYTES + BYTES_PER_JSON_BYTE * state.attributes_bound
+    return STATE_BYTES + BYTES_PER_JSON_BYTE * state.attributes_bound + len(state.ids)
 
 
 class StateCache:

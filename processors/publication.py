@@ -177,8 +177,8 @@ class Publisher:
     def _send(self, publications: Mapping[Partition, Publication], moves: Mapping[Partition, tuple[int, int]]) -> None:
         if not moves:
             return
-        with self._steps.step("publish"):
-            self._topics.publish(publications, self._store.generation)
+        self._topics.publish(publications, self._store.generation)
+        with self._steps.step("move published"):
             self._store.move_published(moves)
         self._published |= {partition: end for partition, (_, end) in moves.items()}
 

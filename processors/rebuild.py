@@ -23,7 +23,7 @@ from foldline.domain.errors import FoldlineError
 from foldline.domain.records import KINDS, Kind
 from foldline.settings import Settings
 from processors.replay import Ends, fold_partition, replay
-from projections.generations import live_generation, point_views, schema_name
+from projections.generations import IDLE_MILLISECONDS, live_generation, point_views, schema_name
 from projections.sql import queries
 from projections.state import Partition
 
@@ -131,6 +131,7 @@ def _try_swap(connection: Connection, settings: Settings, old: int, new: int, co
     try:
         with translated(), connection.transaction():
             connection.execute(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}".encode())
+            connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_MILLISECONDS}".encode())
             locked = connection.execute(_SQL["lock_positions"], (old,)).fetchall()
             ends = {(kinds[topic], partition): applied for topic, partition, applied in locked if topic in kinds}
             reached = positions(connection, settings, new)

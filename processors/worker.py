@@ -35,8 +35,8 @@ FIRST_BATCH_RECORDS = 100
 class Ports(NamedTuple):
     """What a worker reads and writes. The factories connect; `store` takes a name for the connection."""
 
-    store: Callable[[str], StateStore]
-    topics: Callable[[], StateTopics]
+    store: Callable[[str, Steps], StateStore]
+    topics: Callable[[Steps], StateTopics]
     log: LogReader
     registry: Registry
     masters: MasterKeys
@@ -49,14 +49,18 @@ class Worker:
         self._settings = settings
         self._kinds: dict[str, Kind] = {settings.topic_prefix + topic: kind for kind, topic in UPSERTS_TOPIC.items()}
         self._ports = ports
-        self._store = ports.store("foldline process: load")
-        self._commit_store = ports.store("foldline process: commit")
         self.steps = Steps()
+        self._store = ports.store("foldline process: load", self.steps)
+        self._commit_store = ports.store("foldline process: commit", self.steps)
         self._folder = BatchFolder(
             self._store, ports.registry, ports.masters, settings.partitions, settings.cache_bytes, self.steps
         )
         self._publisher = Publisher(
-            ports.store("foldline process: publish"), ports.topics(), ports.log, settings.pending_bytes, self.steps
+            ports.store("foldline process: publish", self.steps),
+            ports.topics(self.steps),
+            ports.log,
+            settings.pending_bytes,
+            self.steps,
         )
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="committer")
         self._inflight: tuple[Future[None], Batch] | None = None
@@ -190,8 +194,7 @@ class Worker:
     def _commit(self, batch: Batch) -> None:
         with self.steps.step("wait for opening"):
             self._publisher.wait_open(batch.commit.moves)
-        with self.steps.step("commit"):
-            self._commit_store.commit(batch.commit)
+        self._commit_store.commit(batch.commit)
         with self.steps.step("wait for publication"):
             self._publisher.submit(batch)
 

@@ -5,7 +5,8 @@
    seals anything for this user: requests wait for that, and are refused where it takes long.
 3. After delivery a request asks whether a key that it used has been retired meanwhile; if so it is not acknowledged, for it
    may lie behind the deletion. So what was acknowledged lies before the deletion, or under a newer key.
-4. Records of a request that come before a deletion in the same request are sealed with keys that this deletion ends.
+4. Records of a request that come before a deletion in the same request are sealed with keys that this deletion ends. Where
+   they carry idempotency ids their attributes are left out: the deletion may be a repetition, which ends nothing.
 5. Attributes that a delete event carries are ignored by the fold (law 6), and left out.
 6. A new key is wrapped by the master key that wraps the keyring. The database refuses one that is wrapped by another: so
    once a rotation has gone over to a new master key nothing comes under the old one, whatever a gateway remembers.
@@ -100,6 +101,10 @@ class SealedLog:
     async def _append_deletions(self, events: Sequence[Upsert], traceparent: str) -> Appended:
         org_id, request_id = events[0].org_id, events[0].request_id
         last = {event.entity_id: place for place, event in enumerate(events) if event.status == "deleted"}
+        events = [
+            _without_attributes(event) if place < last.get(event.entity_id, -1) else event
+            for place, event in enumerate(events)
+        ]
         before = await self._begin(events, last)
         appended: Appended | None = None
         try:
@@ -236,6 +241,10 @@ def _ready(event: Upsert, key: DataKey | None) -> Upsert:
     if event.status == "deleted":
         return event._replace(attributes=None)
     return event if key is None or event.attributes is None else sealed(event, key)
+
+
+def _without_attributes(event: Upsert) -> Upsert:
+    return event if event.idempotency_id is None else event._replace(attributes=None)
 
 
 def _in_doubt(why: str) -> NotAppended:

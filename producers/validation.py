@@ -203,7 +203,7 @@ def _fast(kind: Kind, text: bytes, records: Iterable[Any], stamp: Stamp, first: 
             carried = dumps(attributes).decode()
         if sent != len(record):
             return None
-        upserts.append(new(Upsert, (org_id, entity_id, detail, status, carried, received_at, request_id, index, None)))
+        upserts.append(new(Upsert, (org_id, entity_id, detail, status, carried, received_at, request_id, index, None, None)))
     return None if worst is ZERO and may_have_vanished(text) else upserts
 
 

@@ -5,9 +5,13 @@ A generation is a schema `gen_N` that holds a whole state, with its positions; t
 
 from __future__ import annotations
 
+import random
 import secrets
+import time
 from datetime import datetime
 from typing import NamedTuple
+
+import psycopg
 
 from foldline.adapters.postgres import Connection, translated
 from foldline.domain.errors import FoldlineError
@@ -15,6 +19,12 @@ from projections.sql import migrations, queries, script
 
 _SQL = queries("generations")
 OPERATIONS_SECRET = "operations"
+MIGRATE_SECONDS = 60.0
+RETRY_SECONDS = 0.5
+# Less than it takes PostgreSQL to find a deadlock, which might then end a service's transaction instead of ours.
+LOCK_MILLISECONDS = 300
+# A command that is stopped while it holds what services need is ended by the server.
+IDLE_MILLISECONDS = 10_000
 
 
 def schema_name(generation: int) -> str:
@@ -25,29 +35,49 @@ def schema_name(generation: int) -> str:
 def migrate(connection: Connection) -> list[str]:
     """Brings the database to this version's schema, in one transaction; returns the migrations that it ran.
 
-    Safe to repeat and to run twice at once. Raises `FoldlineError` for a database that a newer version has migrated, or
-    whose past migrations were others than ours.
+    Safe to repeat, to run twice at once, and while services work: where it would wait for one of them for long it lets go
+    of everything and begins again, for up to `MIGRATE_SECONDS`. Raises `FoldlineError` for a database that a newer version
+    has migrated, or whose past migrations were others than ours.
     """
-    with translated(), connection.transaction():
-        connection.execute(_SQL["lock_migrations"])
-        connection.execute(_SQL["make_migrations_table"])
-        past: dict[str, str] = dict(connection.execute(_SQL["past_migrations"]).fetchall())
-        known = {migration.name: migration for migration in migrations()}
-        for name, digest in past.items():
-            if name not in known:
-                raise FoldlineError(f"the database has migration {name}, which this version does not know: use a newer one")
-            if known[name].digest != digest:
-                raise FoldlineError(f"migration {name} of the database is another one than this version's")
-        ran = [migration for migration in migrations() if migration.name not in past]
-        for migration in ran:
-            connection.execute(migration.text.encode())
-            connection.execute(_SQL["record_migration"], (migration.name, migration.digest))
-        connection.execute(_SQL["make_secret"], (OPERATIONS_SECRET, secrets.token_bytes(32)))
-        if live_generation(connection) is None:
-            make_generation(connection, 1, "")
-            connection.execute(_SQL["set_live"], (1,))
-        point_views(connection)
-        return [migration.name for migration in ran]
+    deadline = time.monotonic() + MIGRATE_SECONDS
+    with translated():
+        while True:
+            try:
+                with connection.transaction():
+                    connection.execute(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}".encode())
+                    connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_MILLISECONDS}".encode())
+                    return _migrate(connection)
+            except psycopg.errors.LockNotAvailable:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(random.uniform(0, RETRY_SECONDS))
+
+
+def _migrate(connection: Connection) -> list[str]:
+    connection.execute(_SQL["lock_migrations"])
+    connection.execute(_SQL["make_migrations_table"])
+    past: dict[str, str] = dict(connection.execute(_SQL["past_migrations"]).fetchall())
+    known = {migration.name: migration for migration in migrations()}
+    for name, digest in past.items():
+        if name not in known:
+            raise FoldlineError(f"the database has migration {name}, which this version does not know: use a newer one")
+        if known[name].digest != digest:
+            raise FoldlineError(f"migration {name} of the database is another one than this version's")
+    ran = [migration for migration in migrations() if migration.name not in past]
+    if ran and past:
+        # A commit begins with the positions: who has these meets nobody in the middle of one. A reader begins with a view.
+        views = [name for (name,) in connection.execute(_SQL["views"]).fetchall()]
+        connection.execute(f"LOCK TABLE {', '.join(views)} IN ACCESS EXCLUSIVE MODE".encode())
+    for migration in ran:
+        connection.execute(migration.text.encode())
+        connection.execute(_SQL["record_migration"], (migration.name, migration.digest))
+    connection.execute(_SQL["make_secret"], (OPERATIONS_SECRET, secrets.token_bytes(32)))
+    if live_generation(connection) is None:
+        make_generation(connection, 1, "")
+        connection.execute(_SQL["set_live"], (1,))
+    point_views(connection)
+    connection.execute(script("roles").encode())
+    return [migration.name for migration in ran]
 
 
 def make_generation(connection: Connection, generation: int, purpose: str) -> None:
@@ -104,6 +134,7 @@ def begin(connection: Connection, purpose: str, *, resume: bool = True) -> tuple
             return int(found[0]), True
         ((generation,),) = connection.execute(_SQL["next_generation"]).fetchall()
         make_generation(connection, generation, purpose)
+        connection.execute(script("roles").encode())
         connection.execute(_SQL["begin_positions"], (generation,))
         return int(generation), False
 

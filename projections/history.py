@@ -85,10 +85,11 @@ def _entries(kind: Kind, registry: Registry, partitions: int, records: Iterable[
             fault = key_fault(kind, record.key(), event, place[0], partitions)
             after = fault if fault is not None else fold(state, event, *place)
         rejection = after if isinstance(after, Rejection) else None
+        folded = rejection is None and after is not state
         changed = {} if isinstance(after, Rejection) else changes(kind, state, after)
         state = state if isinstance(after, Rejection) else after
         sent = event if isinstance(event, Upsert) else None
-        if rejection is None and sent is not None:
+        if folded and sent is not None:
             under = set() if sent.status == "deleted" else under.union(_key(sent))
         erased = not opener.gone.isdisjoint(under)
         yield Entry(*place, record.timestamp()[1] * 1000, sent, rejection, state, changed, erased)

@@ -32,6 +32,7 @@ class MemoryDatabase:
         self.letters: dict[tuple[Kind, int, int], DeadLetter] = {}
         self.keyring = Keyring(b"", 0)
         self.keys: dict[bytes, bytes | None] = {}
+        self.ended: set[bytes] = set()
         self.key_ends: dict[str, list[bytes]] = {}
         self.erasures: list[Erasure] = []
         self.positions: dict[Partition, Position] = {
@@ -68,7 +69,8 @@ class MemoryStateStore:
 
     def keys(self, key_ids: Sequence[bytes]) -> dict[bytes, bytes | None]:
         with self._database.lock:
-            return {key_id: self._database.keys[key_id] for key_id in key_ids if key_id in self._database.keys}
+            keys, ended = self._database.keys, self._database.ended
+            return {key_id: b"" if key_id in ended else keys[key_id] for key_id in key_ids if key_id in keys}
 
     def key_ends(self, event_ids: Sequence[str]) -> dict[str, list[bytes]]:
         with self._database.lock:
@@ -99,6 +101,7 @@ class MemoryStateStore:
             database.erasures += commit.erasures
             ended = {key_id for erasure in commit.erasures for key_id in erasure.keys}
             database.keys |= dict.fromkeys(ended & database.keys.keys())
+            database.ended |= ended
             for partition, (_, end, last_offset, last_digest) in commit.moves.items():
                 database.positions[partition] = database.positions[partition]._replace(
                     applied=end, last_offset=last_offset, last_digest=last_digest

@@ -120,8 +120,8 @@ class StateStore(Protocol):
         """The installation's keyring. Raises `FoldlineError` before `foldline init` has made it."""
 
     def keys(self, key_ids: Sequence[bytes]) -> dict[bytes, bytes | None]:
-        """Users' keys, wrapped, by id; None for those that were destroyed, or that this generation has ended. Those that
-        there never were are left out."""
+        """Users' keys, wrapped, by id; empty for those that an event has ended which this generation has folded, None for
+        those that were destroyed by one that it has not. Those that there never were are left out."""
 
     def key_ends(self, event_ids: Sequence[str]) -> dict[str, list[bytes]]:
         """The keys that delete events end besides those that events were folded under, by the delete event's id."""

@@ -1,9 +1,9 @@
 """The state in PostgreSQL: a generation's tables and its positions.
 
-The order inside a commit is part of the correctness:
+A client may be stopped at any point, and what it has locked stays locked. So a position is locked only by what is sent as
+one message: the client has sent all of it, and the server goes on alone, or nothing. The order inside a commit follows:
 1. COPY into this connection's temporary tables: no row that anybody waits for is locked, however long it takes.
-2. Compare-and-set, upserts, dead letters and COMMIT, sent as one message: a client that is stopped has either sent all of
-   it, and the server goes on alone, or nothing, and no position is locked.
+2. Compare-and-set, upserts, dead letters and COMMIT, as one message.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from foldline.adapters.topics import admin_client, describe_topics
 from foldline.domain.errors import BadData, Conflict, FoldlineError
 from foldline.domain.records import KINDS, Kind, State
 from foldline.settings import Settings
+from foldline.steps import Steps
 from projections.generations import live_generation, schema_name
 from projections.sql import queries
 from projections.state import Commit, DeadLetter, Erasure, Keyring, Partition, Position, Row
@@ -32,11 +33,13 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 class PostgresStateStore:
     """`StateStore` of one generation, on one connection. Not to be shared between threads."""
 
-    def __init__(self, settings: Settings, application_name: str, generation: int | None = None) -> None:
+    def __init__(
+        self, settings: Settings, application_name: str, generation: int | None = None, steps: Steps | None = None
+    ) -> None:
         """Connects to a generation, without a number to the one that is live now. Raises `Unreachable`, and `FoldlineError`
-        before `foldline init` has run."""
+        before `foldline init` has run. `steps` are told how long commits take."""
         self._connection: Connection = connect(settings.database_url, application_name, settings.database_timeout_seconds)
-        self._replays = generation is not None
+        self._replays, self._steps = generation is not None, steps or Steps()
         with translated():
             generation = live_generation(self._connection) if generation is None else generation
         if generation is None:
@@ -63,39 +66,38 @@ class PostgresStateStore:
     def commit(self, commit: Commit) -> None:
         try:
             with translated():
-                self._connection.execute("BEGIN")
                 kinds = [kind for kind in KINDS if any(rows for (k, _), rows in commit.rows.items() if k == kind)]
-                for kind in kinds:
-                    with self._connection.cursor().copy(self._sql[f"copy_{kind}"].encode()) as copy:
-                        for (row_kind, _), rows in commit.rows.items():
-                            if row_kind == kind:
-                                copy.write(copy_text(kind, rows).encode())
-                if commit.letters:
-                    with self._connection.cursor().copy(self._sql["copy_letters"].encode()) as copy:
-                        for letter in commit.letters:
-                            copy.write_row(letter._replace(kind=self._topics[letter.kind]))  # type: ignore[arg-type]
-                self._client.execute(*self._final(commit, kinds))
+                with self._steps.step("copy"):
+                    self._copy(commit, kinds)
+                with self._steps.step("commit"):
+                    self._client.execute(*self._final(commit, kinds))
         except (BadData, Conflict):
             with translated():
                 self._connection.execute("ROLLBACK")
             raise
 
+    def _copy(self, commit: Commit, kinds: Sequence[Kind]) -> None:
+        self._connection.execute("BEGIN")
+        for kind in kinds:
+            with self._connection.cursor().copy(self._sql[f"copy_{kind}"].encode()) as copy:
+                for (row_kind, _), rows in commit.rows.items():
+                    if row_kind == kind:
+                        copy.write(copy_text(kind, rows).encode())
+        if commit.letters:
+            with self._connection.cursor().copy(self._sql["copy_letters"].encode()) as copy:
+                for letter in commit.letters:
+                    copy.write_row(letter._replace(kind=self._topics[letter.kind]))  # type: ignore[arg-type]
+
     def move_published(self, moves: Mapping[Partition, tuple[int, int]]) -> None:
-        with translated(), self._connection.transaction():
-            # To lose this one is to publish again: it need not wait for the disk.
-            self._connection.execute("SET LOCAL synchronous_commit = off")
-            row = self._connection.execute(
-                self._sql["move_published"].encode(),
-                {
-                    "generation": self.generation,
-                    "topics": [self._topics[kind] for kind, _ in moves],
-                    "partitions": [partition for _, partition in moves],
-                    "starts": [start for start, _ in moves.values()],
-                    "ends": [end for _, end in moves.values()],
-                },
-            ).fetchone()
-            if row is None or row[0] != len(moves):
-                raise Conflict("what is published is not where this worker left it")
+        parameters = {
+            "generation": self.generation,
+            "topics": [self._topics[kind] for kind, _ in moves],
+            "partitions": [partition for _, partition in moves],
+            "starts": [start for start, _ in moves.values()],
+            "ends": [end for _, end in moves.values()],
+        }
+        with translated():
+            self._connection.execute(self._sql["move_published"].encode(), parameters)
 
     def keyring(self) -> Keyring:
         with translated():
@@ -106,7 +108,8 @@ class PostgresStateStore:
 
     def keys(self, key_ids: Sequence[bytes]) -> dict[bytes, bytes | None]:
         with translated():
-            return dict(self._connection.execute(self._sql["keys"].encode(), (self.generation, list(key_ids))).fetchall())
+            parameters = {"generation": self.generation, "key_ids": list(key_ids)}
+            return dict(self._connection.execute(self._sql["keys"].encode(), parameters).fetchall())
 
     def key_ends(self, event_ids: Sequence[str]) -> dict[str, list[bytes]]:
         found: dict[str, list[bytes]] = {}
@@ -172,7 +175,8 @@ class PostgresStateStore:
 def _state(*row: Any) -> State:
     text = row[4]
     size = len(text) if text.isascii() else len(text.encode())
-    return State._make((*row[:4], orjson.loads(text), *row[5:10], size, tuple(row[10]) if len(row) > 10 else ()))
+    keys = tuple(row[10]) if len(row) > 11 else ()
+    return State._make((*row[:4], orjson.loads(text), *row[5:10], size, keys, row[-1]))
 
 
 def _erased(erasure: Erasure) -> dict[str, Any]:
@@ -183,11 +187,13 @@ def copy_text(kind: Kind, rows: Sequence[Row]) -> str:
     """The rows in COPY's text format, one a line, in the order of the stage tables' columns."""
     lines, items = [], kind == "items"
     for _, state, attributes in rows:
-        org_id, entity_id, detail, status, _, version, first_seen_at, updated_at, partition, offset, _, keys = state
+        org_id, entity_id, detail, status, _, version, first_seen_at, updated_at, partition, offset, _, keys, ids = state
         line = f"{entity_id}\t{detail}\t{status}\t{attributes}"
         if "\\" in line or "\n" in line or "\r" in line or line.count("\t") != 3:
             line = "\t".join(str(field).translate(_ESCAPES) for field in (entity_id, detail, status, attributes))
-        last = "" if items else "\t{" + ",".join(f'"\\\\\\\\x{key_id.hex()}"' for key_id in keys) + "}"
+        last = "\t" if items else "\t{" + ",".join(f'"\\\\\\\\x{key_id.hex()}"' for key_id in keys) + "}\t"
+        if ids:
+            last += f"\\\\x{ids.hex()}"
         lines.append(f"{org_id}\t{line}\t{version}\t{first_seen_at}\t{updated_at}\t{partition}\t{offset}{last}\n")
     return "".join(lines)
 

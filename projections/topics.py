@@ -14,10 +14,12 @@ from typing import NamedTuple, Protocol, TypeAlias
 from confluent_kafka import KafkaException, Producer
 
 from foldline.adapters.codec import STATE_TOPIC, UPSERTS_TOPIC, Registry, StateCodec
+from foldline.adapters.security import client_config
 from foldline.adapters.topics import DEAD_LETTERS_TOPIC, unreachable
 from foldline.domain.errors import Conflict
 from foldline.domain.records import Kind
 from foldline.settings import Settings
+from foldline.steps import Steps
 from projections.state import DeadLetter, Partition, Row
 
 Headers: TypeAlias = list[tuple[str, str | bytes | None]]
@@ -46,8 +48,9 @@ class StateTopics(Protocol):
 class KafkaStateTopics:
     """`StateTopics` on Kafka: one transactional producer a partition, made when it is first needed."""
 
-    def __init__(self, settings: Settings, registry: Registry) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, registry: Registry, steps: Steps | None = None) -> None:
+        """`steps` are told how long publishing takes."""
+        self._settings, self._steps = settings, steps or Steps()
         self._codecs: dict[Kind, StateCodec] = {kind: StateCodec(kind, registry) for kind in STATE_TOPIC}
         self._topics = {kind: settings.topic_prefix + topic for kind, topic in STATE_TOPIC.items()}
         self._sources = {kind: settings.topic_prefix + topic for kind, topic in UPSERTS_TOPIC.items()}
@@ -65,15 +68,19 @@ class KafkaStateTopics:
             for partition, publication in publications.items():
                 producer = self._producers[partition]
                 producer.begin_transaction()
-                for topic, key, value, headers in self._messages(partition, publication, generation):
-                    while True:
-                        try:
-                            producer.produce(topic, value, key, partition[1], headers=headers)
-                            break
-                        except BufferError:
-                            producer.poll(0.1)
-            for partition in publications:
-                self._producers[partition].commit_transaction(self._settings.transaction_timeout_seconds)
+                with self._steps.step("encode states"):
+                    messages = list(self._messages(partition, publication, generation))
+                with self._steps.step("produce"):
+                    for topic, key, value, headers in messages:
+                        while True:
+                            try:
+                                producer.produce(topic, value, key, partition[1], headers=headers)
+                                break
+                            except BufferError:
+                                producer.poll(0.1)
+            with self._steps.step("wait for acknowledgement"):
+                for partition in publications:
+                    self._producers[partition].commit_transaction(self._settings.transaction_timeout_seconds)
         except KafkaException as error:
             raise self._translated(error) from error
 
@@ -86,7 +93,7 @@ class KafkaStateTopics:
         kind, number = partition
         producer = Producer(
             {
-                "bootstrap.servers": self._settings.kafka_bootstrap,
+                **client_config(self._settings),
                 "transactional.id": f"{self._sources[kind]}-{number}",
                 "transaction.timeout.ms": round(self._settings.transaction_timeout_seconds * 1000),
                 "message.max.bytes": self._settings.message_max_bytes,

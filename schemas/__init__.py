@@ -33,6 +33,8 @@ _ORDER = (
     ("item_state", 1, "items.state.v1"),
     ("user_state", 1, "users.state.v1"),
     ("user_upserted", 2, "users.upserts.v1"),
+    ("item_upserted", 2, "items.upserts.v1"),
+    ("user_upserted", 3, "users.upserts.v1"),
 )
 
 
@@ -46,9 +48,14 @@ def bundle() -> tuple[Schema, ...]:
     )
 
 
+def versions(topic: str) -> tuple[Schema, ...]:
+    """Every schema of a topic's values, oldest first. Raises `KeyError` for a topic that has none."""
+    found = tuple(schema for schema in bundle() if schema.topic == topic)
+    if not found:
+        raise KeyError(topic)
+    return found
+
+
 def latest(topic: str) -> Schema:
     """The newest schema of a topic's values. Raises `KeyError` for a topic that has none."""
-    for schema in reversed(bundle()):
-        if schema.topic == topic:
-            return schema
-    raise KeyError(topic)
+    return versions(topic)[-1]

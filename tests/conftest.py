@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,9 @@ from tests.stack import Servers, servers  # noqa: E402
 
 os.environ["FOLDLINE_MASTER_KEY_FILE"] = MASTER_KEY_FILE
 os.environ.pop("FOLDLINE_MASTER_KEY", None)
+
+# A shell's background job ignores SIGINT, and so would all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How properties are tried; with CI in the environment always on the same examples.
 settings.register_profile("foldline", max_examples=40, deadline=None, derandomize="CI" in os.environ)

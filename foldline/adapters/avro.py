@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, Final
 
+from foldline.domain.idempotency import ID_BYTES
 from foldline.domain.records import Kind, State, Upsert
 
 NULL: Final = b"\x00"  # the first branch of a union
@@ -82,7 +83,7 @@ def upsert_encoder(kind: Kind, prefix: bytes) -> Callable[[Upsert], bytes]:
 
     def encode(event: Upsert) -> bytes:
         nonlocal shared_org, shared_time, shared_request, head, stamp
-        org_id, entity_id, detail, status, attributes, received_at, request_id, record_index, sealed = event
+        org_id, entity_id, detail, status, attributes, received_at, request_id, record_index, idempotency_id, sealed = event
         if request_id != shared_request or received_at != shared_time or org_id != shared_org:
             shared_org, shared_time, shared_request = org_id, received_at, request_id
             head = prefix + encode_string(org_id)
@@ -104,6 +105,7 @@ def upsert_encoder(kind: Kind, prefix: bytes) -> Callable[[Upsert], bytes]:
                 stamp,
                 _long(record_index),
                 _optional_bytes(sealed) if is_sealed else b"",
+                NULL if idempotency_id is None else PRESENT + idempotency_id,
             )
         )
 
@@ -117,7 +119,7 @@ def state_encoder(kind: Kind, prefix: bytes) -> Callable[[State, str, int], byte
 
     def encode(state: State, attributes: str, generation: int) -> bytes:
         nonlocal last_org, head
-        org_id, entity_id, detail, status, _, version, first_seen_at, updated_at, partition, offset, _, _ = state
+        org_id, entity_id, detail, status, _, version, first_seen_at, updated_at, partition, offset, _, _, _ = state
         if org_id != last_org:
             last_org, head = org_id, prefix + encode_string(org_id)
         raw_id, raw = entity_id.encode(), attributes.encode()
@@ -202,8 +204,9 @@ _decode_optional_bytes = _decode_optional(decode_bytes)
 _DECODE_DETAIL: Final = {"items": _decode_optional_string, "users": _decode_optional(decode_long)}
 
 
-def upsert_decoder(kind: Kind, prefix_bytes: int) -> Callable[[bytes], Upsert]:
-    """A decoder of upserts of one kind under the newest schema, whose values begin with so many bytes of prefix.
+def upsert_decoder(kind: Kind, prefix_bytes: int, has_id: bool) -> Callable[[bytes], Upsert]:
+    """A decoder of upserts of one kind under the newest schema, or under the one before, which has no idempotency ids. Their
+    values begin with so many bytes of prefix.
 
     Raises `IndexError` or `ValueError` for what is not such a value to its last byte.
     """
@@ -256,8 +259,19 @@ def upsert_decoder(kind: Kind, prefix_bytes: int) -> Callable[[bytes], Upsert]:
             request_id = value[start:place].decode()
         record_index, place = decode_long(value, place)
         sealed, place = _decode_optional_bytes(value, place) if has_seal else (None, place)
+        idempotency_id = None
+        if has_id:
+            branch = value[place]
+            place += 1
+            if branch:
+                if branch != 2:
+                    raise ValueError("a union of two has no such branch")
+                idempotency_id = value[place : place + ID_BYTES]
+                place += ID_BYTES
         if place != len(value) or record_index >> 31 not in (0, -1):
             raise ValueError("the value does not end where its last field does, or that is no int")
-        return make((org_id, entity_id, detail, status, attributes, received_at, request_id, record_index, sealed))
+        return make(
+            (org_id, entity_id, detail, status, attributes, received_at, request_id, record_index, idempotency_id, sealed)
+        )
 
     return decode

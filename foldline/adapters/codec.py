@@ -51,14 +51,15 @@ class UpsertCodec:
 
     def __init__(self, kind: Kind, registry: Registry) -> None:
         topic = UPSERTS_TOPIC[kind]
-        self._registry = registry
+        self._kind, self._registry = kind, registry
         self._id_field, self._detail_field = ID_FIELD[kind], DETAIL_FIELD[kind]
         self._schema = _parsed(schemas.latest(topic).definition)
         names = ("org_id", self._id_field, self._detail_field, *Upsert._fields[3 : None if kind == "users" else -1])
         self._fields: Callable[[Any], tuple[Any, ...]] = itemgetter(*names)
         self._schema_pairs: dict[bytes, tuple[Any, Any]] = {}
         self._prefix = _prefix(registry.id_of(topic))
-        self._decode_newest = upsert_decoder(kind, len(self._prefix))
+        self._before = _parsed(schemas.versions(topic)[-2].definition)
+        self._fast = {self._prefix: upsert_decoder(kind, len(self._prefix), has_id=True)}
         self.encode = upsert_encoder(kind, self._prefix)
         """The value of an upsert, under the newest schema."""
 
@@ -67,9 +68,10 @@ class UpsertCodec:
         if not value:
             return Rejection("undecodable", "", "the record has no value")
         prefix = value[:5]
-        if prefix == self._prefix:
+        decode = self._fast.get(prefix)
+        if decode is not None:
             try:
-                return self._decode_newest(value)
+                return decode(value)
             except (IndexError, ValueError):
                 pass
         schema_pair = self._schema_pairs.get(prefix)
@@ -88,6 +90,8 @@ class UpsertCodec:
                 writer = _parsed(definition)
             except Exception as error:  # strangers register schemas too
                 return Rejection("unknown_schema", "", f"its schema is not one of Avro: {error}"[:500])
+            if writer == self._before:
+                self._fast[prefix] = upsert_decoder(self._kind, len(prefix), has_id=False)
             # Where the writer's schema is ours there is nothing to resolve, which is faster.
             schema_pair = self._schema_pairs[prefix] = (writer, None if writer == self._schema else self._schema)
         buffer = BytesIO(value)

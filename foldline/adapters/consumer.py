@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol, cast
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from foldline.adapters.codec import UPSERTS_TOPIC
+from foldline.adapters.security import client_config
 from foldline.adapters.topics import TIMEOUT_SECONDS, admin_client, describe_topics, unreachable
 from foldline.domain.errors import LogReplaced, Unreachable
 from foldline.domain.records import Kind
@@ -44,7 +45,7 @@ def digest(record: Record) -> bytes:
 def reader_config(settings: Settings) -> dict[str, object]:
     """A consumer that belongs to no group, commits nothing, and takes no offset for another."""
     return {
-        "bootstrap.servers": settings.kafka_bootstrap,
+        **client_config(settings),
         "group.id": f"{settings.topic_prefix}foldline-reader",
         "enable.auto.commit": False,
         "auto.offset.reset": "error",

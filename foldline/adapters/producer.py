@@ -18,6 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from foldline.adapters.codec import UPSERTS_TOPIC, BundledRegistry, Registry, UpsertCodec
 from foldline.adapters.memory import MemoryLog
+from foldline.adapters.security import client_config
 from foldline.adapters.topics import TopicState, admin_client, describe_topics, lacks_topic
 from foldline.domain.errors import FoldlineError, Unreachable
 from foldline.domain.keys import message_key
@@ -265,7 +266,7 @@ class KafkaLog:
         timeout_ms = max(1000, round(settings.delivery_timeout_seconds * 1000) - 1000)
         return Producer(
             {
-                "bootstrap.servers": settings.kafka_bootstrap,
+                **client_config(settings),
                 "enable.idempotence": True,
                 "acks": "all",
                 "partitioner": "murmur2_random",  # Java's; every record has a key

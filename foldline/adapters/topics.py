@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
 
 from foldline.adapters.codec import STATE_TOPIC, UPSERTS_TOPIC
+from foldline.adapters.security import client_config
 from foldline.domain.errors import FoldlineError, Unreachable
 from foldline.settings import Settings
 
@@ -46,7 +47,7 @@ def topic_configs(settings: Settings) -> dict[str, dict[str, str]]:
 
 def admin_client(settings: Settings) -> AdminClient:
     """An admin client. It connects when it is first used, and never logs to stderr."""
-    return AdminClient({"bootstrap.servers": settings.kafka_bootstrap, "log_level": 0})
+    return AdminClient(client_config(settings) | {"log_level": 0})
 
 
 def ensure_topics(settings: Settings) -> None:

@@ -73,8 +73,8 @@ def ports(settings: Settings) -> Ports:
     """What a worker reads and writes, on Kafka and PostgreSQL."""
     registry = registry_of(settings)
     return Ports(
-        store=lambda name: PostgresStateStore(settings, name),
-        topics=lambda: KafkaStateTopics(settings, registry),
+        store=lambda name, steps: PostgresStateStore(settings, name, steps=steps),
+        topics=lambda steps: KafkaStateTopics(settings, registry, steps),
         log=KafkaLogReader(settings),
         registry=registry,
         masters=MasterKeys(settings),

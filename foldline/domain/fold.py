@@ -18,6 +18,9 @@
    attributes do not parse or would pass the size limit, folds as if it carried none. Acceptance and `version` never depend
    on what a user's attributes contain.
 8. `fold(a + b) = fold(b, starting from fold(a))`; `version` is the number of events folded.
+9. An event that carries an idempotency id which is among its record's ids of the last 25 h of event time changes nothing and
+   is not folded. Of a record's ids the last 10,000 count. An event sealed with a key that has ended leaves no id: what it
+   brought is lost, and a repetition is to bring it again.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from foldline.domain.idempotency import is_among, kept, with_id
 from foldline.domain.keys import id_fault, message_key, partition_of
 from foldline.domain.records import (
     ATTRIBUTES_MAX_BYTES,
@@ -51,7 +55,7 @@ _NONE: tuple[dict[str, Any], int] = ({}, 2)
 
 def fold_item(state: State | None, event: Upsert, partition: int, offset: int) -> State | Rejection:
     """The state of an item after one more event, which lies at this partition and offset. Changes nothing it was given."""
-    org_id, item_id, item_type, status, text, received_at, _, _, _ = event
+    org_id, item_id, item_type, status, text, received_at, _, _, idempotency_id, _ = event
     if status is not None and status not in STATUSES:
         return _bad_status(status)
     if item_type is not None and (state is None or item_type != state.detail):
@@ -70,9 +74,13 @@ def fold_item(state: State | None, event: Upsert, partition: int, offset: int) -
     if state is None:
         if item_type is None:
             return Rejection("item_type_required", "item_type", "a new item needs an item_type: send it once")
-        merged, version, first_seen_at = attributes, 1, received_at
+        merged, version, first_seen_at, ids = attributes, 1, received_at, b""
     else:
-        _, _, old_type, old_status, old, version, first_seen_at, _, _, _, old_bound, _ = state
+        _, _, old_type, old_status, old, version, first_seen_at, _, _, _, old_bound, _, ids = state
+        if ids:
+            if idempotency_id is not None and is_among(ids, idempotency_id, received_at):
+                return state
+            ids = kept(ids, received_at)
         item_type = item_type or old_type
         status = status or old_status
         merged = {**old, **attributes} if attributes else old
@@ -86,6 +94,8 @@ def fold_item(state: State | None, event: Upsert, partition: int, offset: int) -
                 "attributes",
                 f"the merged attributes would take {bound} bytes; {ATTRIBUTES_MAX_BYTES} is the limit",
             )
+    if idempotency_id is not None:
+        ids = with_id(ids, idempotency_id, received_at)
     return State._make(
         (
             org_id,
@@ -100,13 +110,14 @@ def fold_item(state: State | None, event: Upsert, partition: int, offset: int) -
             offset,
             bound,
             (),
+            ids,
         )
     )
 
 
 def fold_user(state: State | None, event: Upsert, partition: int, offset: int) -> State | Rejection:
     """The state of a user after one more event, which lies at this partition and offset. Changes nothing it was given."""
-    org_id, user_id, created_at, status, text, received_at, _, _, sealed = event
+    org_id, user_id, created_at, status, text, received_at, _, _, idempotency_id, sealed = event
     if status is not None and status not in STATUSES:
         return _bad_status(status)
     if created_at is not None and not (type(created_at) is int and EARLIEST <= created_at <= LATEST):
@@ -114,10 +125,15 @@ def fold_user(state: State | None, event: Upsert, partition: int, offset: int) -
     if not EARLIEST <= received_at <= LATEST:
         return _bad_received_at(received_at)
     if state is None:
-        version, first_seen_at, erased = 1, received_at, False
+        version, first_seen_at, erased, ids = 1, received_at, False, b""
         attributes, bound = _NONE
         created_at = received_at if created_at is None else created_at
     else:
+        ids = state.ids
+        if ids:
+            if idempotency_id is not None and is_among(ids, idempotency_id, received_at):
+                return state
+            ids = kept(ids, received_at)
         version, first_seen_at, erased = state.version + 1, state.first_seen_at, state.status == "deleted"
         attributes, bound = (state.attributes, state.attributes_bound) if not erased else _NONE
         ignored = erased and status is None
@@ -132,9 +148,11 @@ def fold_user(state: State | None, event: Upsert, partition: int, offset: int) -
         attributes, bound = _NONE
     elif text is not None:
         attributes, bound = _merged(attributes, bound, text)
+    if idempotency_id is not None and sealed != b"":
+        ids = with_id(ids, idempotency_id, received_at)
     return State(
         org_id, user_id, created_at, status or "active", attributes, version, first_seen_at, received_at, partition, offset,
-        bound, keys,
+        bound, keys, ids,
     )  # fmt: skip
 
 

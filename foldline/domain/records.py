@@ -28,7 +28,8 @@ class Upsert(NamedTuple):
     """One record of a request, as an event of the log. None means: not sent, keep what is there.
 
     `detail` is what items and users differ in: an item's `item_type` (str) or a user's `created_at` (microseconds).
-    `request_id` and `record_index` name the record of the request; together they are the event's id.
+    `request_id` and `record_index` name the record of the request; together they are the event's id. `idempotency_id`, of 16
+    bytes, is what a repetition of the request has in common with it. `sealed` is empty where its key had ended before.
     """
 
     org_id: str
@@ -39,6 +40,7 @@ class Upsert(NamedTuple):
     received_at: int
     request_id: str
     record_index: int
+    idempotency_id: bytes | None = None
     sealed: bytes | None = None
 
     @property
@@ -51,7 +53,8 @@ class State(NamedTuple):
 
     `partition` and `offset` name the last event folded. `attributes_bound` is not below the size in bytes of the
     attributes as compact UTF-8 JSON; it saves measuring them at every event and is nowhere stored. `keys` are the ids of the
-    keys under which events of a user were folded since its last erasure, sorted.
+    keys under which events of a user were folded since its last erasure, sorted. `ids` are the idempotency ids folded lately
+    (`foldline.domain.idempotency`).
     """
 
     org_id: str
@@ -66,6 +69,7 @@ class State(NamedTuple):
     offset: int
     attributes_bound: int
     keys: tuple[bytes, ...] = ()
+    ids: bytes = b""
 
 
 def key_id_of(sealed: bytes) -> bytes:

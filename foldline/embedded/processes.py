@@ -51,7 +51,10 @@ def spawn(
     directory: Path | None = None,
     death_signal: signal.Signals = signal.SIGKILL,
 ) -> subprocess.Popen[bytes]:
-    """Starts a process group that gets `death_signal` when the calling *thread* ends: call it from the main one."""
+    """Starts a process group that gets `death_signal` when the calling *thread* ends: call it from the main one.
+
+    It takes SIGINT even where the caller does not, as a shell's background job: PostgreSQL and Kafka end by it.
+    """
     with log.open("ab") as output:
         return subprocess.Popen(
             argv,
@@ -68,6 +71,7 @@ def spawn(
 def _die_with(parent: int, death_signal: signal.Signals) -> Callable[[], None]:
     def prepare() -> None:
         _libc.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         if os.getppid() != parent:  # it died before the line above
             os._exit(1)
 

@@ -18,6 +18,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.threads import WorkerThread
 
+from foldline.adapters.security import aiokafka_config
 from foldline.settings import Settings
 from processors.runners.lives import group, log
 
@@ -78,6 +79,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         session_ms = round(settings.session_timeout_seconds * 1000)
         return aiokafka.AIOKafkaConsumer(
             bootstrap_servers=settings.kafka_bootstrap,
+            **aiokafka_config(settings),
             group_id=group(settings),
             group_instance_id=settings.group_instance_id,
             partition_assignment_strategy=[RangePartitionAssignor],

@@ -14,6 +14,7 @@ from pathlib import Path
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from foldline.adapters.consumer import CHUNK_RECORDS, FETCH_BACKOFF_MS, Record, arrived
+from foldline.adapters.security import client_config
 from foldline.adapters.topics import unreachable
 from foldline.domain.errors import Conflict, FoldlineError, Unreachable
 from foldline.settings import Settings
@@ -143,7 +144,7 @@ class NativeRunner:
     def _config(self) -> dict[str, object]:
         settings = self._settings
         config: dict[str, object] = {
-            "bootstrap.servers": settings.kafka_bootstrap,
+            **client_config(settings),
             "group.id": group(settings),
             "partition.assignment.strategy": "range",
             "enable.auto.commit": False,

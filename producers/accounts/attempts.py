@@ -27,13 +27,22 @@ def of_address(address: str) -> bytes:
     return hashlib.sha256(b"address:" + address.encode()).digest()
 
 
-def count(connection: Connection, settings: Settings, subject: bytes) -> None:
-    """Counts an attempt as failed. Raises `TooMany` where there were as many as may fail before it."""
-    window = settings.sign_in_window_seconds
-    ((failures, seconds),) = execute(
-        connection, "count_attempt", subject=subject, window=window, limit=settings.sign_in_failures
-    )
-    if failures > settings.sign_in_failures:
+def of_sign_ups(address: str) -> bytes:
+    """The subject of organisations made from an address."""
+    return hashlib.sha256(b"sign-ups:" + address.encode()).digest()
+
+
+def of_links(address: str) -> bytes:
+    """The subject of links from an address that do not work."""
+    return hashlib.sha256(b"links:" + address.encode()).digest()
+
+
+def count(connection: Connection, settings: Settings, subject: bytes, limit: int | None = None) -> None:
+    """Counts an attempt as failed. Raises `TooMany` where there were as many as may fail before it: `limit`, or else
+    `sign_in_failures`."""
+    window, limit = settings.sign_in_window_seconds, limit or settings.sign_in_failures
+    ((failures, seconds),) = execute(connection, "count_attempt", subject=subject, window=window, limit=limit)
+    if failures > limit:
         raise TooMany(max(1, math.ceil(seconds)))
 
 

@@ -33,6 +33,7 @@ def sign_up(
         attempts.count(connection, settings, attempts.of_address(browser.address))
         if directory.account_of(connection, kept) is not None:
             raise Unfit({"email": TAKEN})
+        attempts.count(connection, settings, attempts.of_sign_ups(browser.address), settings.sign_ups)
         password_hash = passwords.hashed(password)
         with connection.transaction():
             org_id = tenants.insert_organisation(connection, organisation)
@@ -71,6 +72,16 @@ def sign_in(connection: Connection, settings: Settings, email: str, password: st
             attempts.take_back(connection, attempts.of_address(browser.address))
             attempts.clear(connection, attempts.of_account(kept))
             return sessions.insert_session(connection, settings, account.account_id, account.email, browser)
+
+
+def look(connection: Connection, settings: Settings, token: str, address: str) -> links.Link:
+    """What a link is for. One that does not work counts as a failed attempt from the address. Raises `LinkGone` and
+    `TooMany`."""
+    with translated():
+        attempts.count(connection, settings, attempts.of_links(address))
+        link = links.look(connection, token)
+        attempts.take_back(connection, attempts.of_links(address))
+    return link
 
 
 def enter(connection: Connection, settings: Settings, token: str, browser: Browser) -> str:

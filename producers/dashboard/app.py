@@ -109,7 +109,7 @@ async def _visitor(request: Request) -> Member | None:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    return await error_page(request, error.status, error.title, error.message)
+    return await error_page(request, error.status, error.title, error.message, error.headers)
 
 
 EXCEPTION_HANDLERS: Final[dict[int | type[Exception], _Handler]] = {SignIn: sign_in_first, Refused: _refused}

@@ -17,7 +17,7 @@ from producers.accounts.links import Link
 from producers.accounts.sessions import Browser
 from producers.dashboard.pages import page
 from producers.dashboard.people import COOKIE, Member, Refused, form, local_path, session_of, visitor
-from producers.gateway.parts import Parts, parts_of
+from producers.gateway.parts import Parts, address_of, parts_of
 
 FIRST_PAGE: Final = "/start"
 
@@ -144,8 +144,7 @@ _TEMPLATES: Final[dict[links.Purpose, str]] = {
 
 def browser_of(request: Request) -> Browser:
     """Where a request comes from."""
-    address = request.client.host if request.client else ""
-    return Browser(address, request.headers.get("user-agent", ""), session_of(request))
+    return Browser(address_of(request.scope), request.headers.get("user-agent", ""), session_of(request))
 
 
 def signed_in(request: Request, answer: Response, token: str) -> Response:
@@ -178,9 +177,13 @@ def _token(request: Request) -> str:
 
 async def _link(request: Request) -> Link:
     try:
-        return await parts_of(request).connections.run(links.look, _token(request))
+        parts, address = parts_of(request), address_of(request.scope)
+        return await parts.connections.run(entry.look, parts.settings, _token(request), address)
     except LinkGone as error:
         raise _gone(error) from error
+    except TooMany as error:
+        wait = {"Retry-After": str(error.seconds)}
+        raise Refused(429, "Too many links that do not work", str(error), wait) from error
 
 
 def _gone(error: LinkGone) -> Refused:

@@ -22,7 +22,7 @@ KEEP_ALIVE_SECONDS: Final = 10.0
 BUSY_SECONDS: Final = 0.3
 IDLE_SECONDS: Final = 1.5
 RETRY_SECONDS: Final = 1.0
-HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
+HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 KEEP_ALIVE: Final = ": still here\n\n"
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")

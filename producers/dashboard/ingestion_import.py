@@ -141,7 +141,6 @@ def attachment(name: str) -> dict[str, str]:
     return {
         "Content-Type": "application/octet-stream",
         "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}",
-        "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "sandbox",
         "Cache-Control": "no-store",
     }

@@ -41,7 +41,6 @@ class Assets(StaticFiles):
         asked = parse_qs(scope["query_string"].decode("latin-1")).get("v", [""])[0]
         found = response.status_code in (200, 304)
         response.headers["Cache-Control"] = FOR_EVER if found and asked == _digest_of(path) else ASK_AGAIN
-        response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
 

@@ -166,7 +166,7 @@ class _Keys:
 
 def _loaded(element: Element) -> Any:
     try:
-        return None if element.code else parse(element.raw)[0]
+        return None if element.code else element.record or parse(element.raw)[0]
     except Unparsable:
         return None
 

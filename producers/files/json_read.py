@@ -83,7 +83,7 @@ class JsonReader:
         if batch[-1].code:
             return None
         try:
-            records = [orjson.loads(element.raw) for element in batch]
+            records = [element.record or orjson.loads(element.raw) for element in batch]
         except orjson.JSONDecodeError:
             return None
         for record in records:

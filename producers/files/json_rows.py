@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -22,6 +22,7 @@ BATCH_ROWS: Final = 1000
 CUT_BYTES: Final = 1000
 QUICK_DEPTH: Final = 5
 QUICK_ITEMS: Final = 1000
+QUICK_BYTES: Final = 10_000
 TOO_LARGE: Final = f"the record has more than {ROW_BYTES:,} bytes"
 
 _SPACE: Final = b" \t\r\n"
@@ -29,12 +30,14 @@ _KEPT: Final = b'"record"'
 
 
 class Element(NamedTuple):
-    """The text of one record. A `code` says that it is none, and `message` why."""
+    """The text of one record. A `code` says that it is none, and `message` why. `record` is what orjson made of it, where it
+    was asked already."""
 
     raw: bytes
     line: int
     code: str = ""
     message: str = ""
+    record: dict[str, Any] | None = None
 
 
 def lines(blocks: Blocks) -> Iterator[list[Element]]:
@@ -114,6 +117,9 @@ def _nested(depth: int) -> bytes:
 
 _ELEMENT: Final = rb'(%b|%b|[^ \t\r\n,\[\]{}"]++(?=[ \t\r\n,\]]))' % (_nested(QUICK_DEPTH), _STRING)
 _BRACKET: Final = re.compile(rb"%b(?:%b%b){0,%d}([\[\]{}]?)" % (_OTHER, _STRING, _OTHER, QUICK_ITEMS), re.DOTALL)
+# Where an object may end, and the next begin: if all before it is JSON, it does.
+_TO_OBJECT: Final = re.compile(rb"[ \t\r\n]*+,[ \t\r\n]*+(?=\{)")
+_BETWEEN: Final = re.compile(rb"\}[ \t\r\n]*+,[ \t\r\n]*+(?=\{)")
 _BLANK: Final = re.compile(rb"[ \t\r\n]*+")
 _SCALAR: Final = re.compile(rb'[^ \t\r\n,\[\]{}"]*+')
 _CLOSES: Final = {b"]": b"[", b"}": b"{"}
@@ -179,12 +185,34 @@ class _Splitter:
     def _run(self, found: list[Element], at: int) -> int:
         """Takes elements one after the other as long as the pattern does, and returns the place after them."""
         text, match_next = self._text, _STEPS[_NEXT].match
+        at = self._run_of_objects(found, at)
         line, counted = self._line, self._counted
         while (match := match_next(text, at)) and match.lastindex == 2:
             start, at = match.span(2)
             line += text.count(b"\n", counted, start)
             counted = start
             found.append(Element(_own(text[start:at]), line))
+        self._line, self._counted = line, counted
+        return at
+
+    def _run_of_objects(self, found: list[Element], at: int) -> int:
+        """The same for objects that are followed by another: takes half the time where none has a list of objects in it."""
+        text, between = self._text, _TO_OBJECT.match(self._text, at)
+        line, counted = self._line, self._counted
+        while between:
+            start = between.end()
+            between = _BETWEEN.search(text, start, start + QUICK_BYTES)
+            if not between:
+                break
+            end = between.start() + 1
+            raw = text[start:end]
+            try:
+                record = orjson.loads(raw)
+            except orjson.JSONDecodeError:
+                break
+            line += text.count(b"\n", counted, start)
+            counted, at = start, end
+            found.append(Element(_own(raw), line) if _KEPT in raw else Element(raw, line, "", "", record))
         self._line, self._counted = line, counted
         return at
 

@@ -3,12 +3,14 @@
 1. What cannot be a key is refused without a look into the database.
 2. What the database said of a key holds for `key_cache_seconds`; requests that miss at the same time ask once.
 3. No key is kept: the cache knows digests.
-4. That a key is used is noted when the database is asked about it: no more than `key_cache_seconds` late.
+4. From one address no more than `unknown_keys_per_minute` keys are looked for in vain; keys that were known go on.
+5. That a key is used is noted when the database is asked about it: no more than `key_cache_seconds` late.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import NamedTuple
 
@@ -21,6 +23,7 @@ from projections.sql import queries
 
 MAX_CACHED = 10_000
 MAX_KEY_CHARACTERS = 128
+MISSES_SECONDS = 60.0
 
 _CALLER = queries("tenants")["caller"]
 
@@ -43,14 +46,15 @@ class Access:
         self._uses = uses
         self._known: dict[bytes, tuple[float, Caller | None]] = {}
         self._asking: dict[bytes, asyncio.Task[Caller | None]] = {}
+        self._misses: dict[str, tuple[float, int]] = {}  # by address: when its minute ends, and how many
 
     def known(self, key: str | None) -> Caller | None:
         """The caller with that key, where it need not be asked for."""
         expires, caller = self._known.get(key_hash(key), (0.0, None)) if key else (0.0, None)
         return caller if expires > time.monotonic() else None
 
-    async def caller(self, key: str | None) -> Caller:
-        """The caller with that key. Raises `Refusal` 401, and `Unreachable`."""
+    async def caller(self, key: str | None, address: str = "") -> Caller:
+        """The caller with that key, who asks from that address. Raises `Refusal` 401 and 429, and `Unreachable`."""
         if not key:
             raise _unauthorised("Send your secret key in the header X-API-KEY")
         if len(key) > MAX_KEY_CHARACTERS:
@@ -60,10 +64,27 @@ class Access:
         if expires <= time.monotonic():
             if not is_key(key):
                 raise _unauthorised("The key in X-API-KEY is not one: is it complete?")
+            if caller is None:
+                self._check_misses(address)
             caller = await self._ask(digest)
+            if caller is None:
+                self._missed(address)
         if caller is None:
             raise _unauthorised("The key in X-API-KEY is unknown, revoked or replaced")
         return caller
+
+    def _check_misses(self, address: str) -> None:
+        ends_at, misses = self._misses.get(address, (0.0, 0))
+        seconds = math.ceil(ends_at - time.monotonic())
+        if misses >= self._settings.unknown_keys_per_minute and seconds > 0:
+            raise Refusal(429, "Too many unknown keys came from this address", headers={"Retry-After": str(seconds)})
+
+    def _missed(self, address: str) -> None:
+        now = time.monotonic()
+        ends_at, misses = self._misses.get(address, (0.0, 0))
+        if len(self._misses) >= MAX_CACHED and address not in self._misses:
+            self._misses.clear()
+        self._misses[address] = (ends_at, misses + 1) if ends_at > now else (now + MISSES_SECONDS, 1)
 
     async def _ask(self, digest: bytes) -> Caller | None:
         asking = self._asking.get(digest)

@@ -1,7 +1,8 @@
 """Bodies: read with a running limit, inflated as they come, and drained where they are refused.
 
 1. No more than the limit is ever kept, and no more than the limit is ever inflated.
-2. Who is refused while still sending gets the answer: up to `max_drain_bytes` are read and dropped first. Beyond that, or
+2. What all requests hold at a time is bounded, too. A request for which there is no room is refused before its body is read.
+3. Who is refused while still sending gets the answer: up to `max_drain_bytes` are read and dropped first. Beyond that, or
    after `DRAIN_SECONDS`, the connection is closed with the answer.
 """
 
@@ -15,19 +16,55 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope
 
 from foldline.settings import Settings
-from producers.gateway.envelope import Refusal
+from producers.gateway.envelope import Refusal, unavailable
 
 DRAIN_SECONDS = 10.0
+REQUEST_BYTES = 16 * 1024
 GZIP = zlib.MAX_WBITS | 16
 CONSUMED = "foldline.body_consumed"
 
 
-async def read_body(scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
+class Room:
+    """What requests with bodies may hold at a time, all together: each its body, and `REQUEST_BYTES` beside it."""
+
+    __slots__ = ("free",)
+
+    def __init__(self, limit: int) -> None:
+        """`limit` is in bytes."""
+        self.free = limit
+
+
+class Held:
+    """What one request holds of the room: as much as it has said that its body has, and more where more comes."""
+
+    __slots__ = ("_room", "_size")
+
+    def __init__(self, room: Room) -> None:
+        self._room, self._size = room, 0
+
+    def hold(self, body_bytes: int) -> None:
+        """Holds so much for the body, if it does not yet. Raises `Refusal` 503 where there is no room."""
+        more = body_bytes + REQUEST_BYTES - self._size
+        if more > 0:
+            if more > self._room.free:
+                raise unavailable("The gateway has as much to do as it can hold. Nothing of this request was queued: retry")
+            self._room.free -= more
+            self._size += more
+
+    def release(self) -> None:
+        """Gives back what is held."""
+        self._room.free += self._size
+        self._size = 0
+
+
+async def read_body(scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], limit: int, held: Held) -> bytes:
     """The whole body, inflated. Raises `Refusal`, and `ClientDisconnect` where the client left."""
     inflater = _inflater(headers.get(b"content-encoding", b""))
     declared = headers.get(b"content-length", b"")
-    if declared.isdigit() and int(declared) > limit:
-        raise _too_large(limit)
+    if declared.isdigit():
+        if int(declared) > limit:
+            raise _too_large(limit)
+        held.hold(int(declared))
     chunks = []
     received = size = 0
     while not scope.get(CONSUMED):
@@ -37,6 +74,7 @@ async def read_body(scope: Scope, receive: Receive, headers: Mapping[bytes, byte
         size += len(inflated)
         if size > limit or received > limit:
             raise _too_large(limit)
+        held.hold(size)
         chunks.append(inflated)
     if inflater:
         inflater.end()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -14,13 +14,14 @@ from starlette.types import Receive, Scope, Send
 
 from foldline.adapters.producer import NotAppended
 from foldline.domain.errors import Unreachable
-from foldline.domain.records import KINDS, Kind
-from producers.gateway.bodies import read_body
+from foldline.domain.records import KINDS, Kind, Upsert
+from producers.gateway.bodies import Held, read_body
 from producers.gateway.envelope import Refusal, unavailable, wrong_fields
+from producers.gateway.idempotency import Answered, Attempt, key_of
 from producers.gateway.operations import operation_data
 from producers.gateway.parts import Parts
 from producers.gateway.protocol import answered_at_once
-from producers.gateway.telemetry import BEGAN, EXTRA_HEADERS
+from producers.gateway.telemetry import BEGAN, EXTRA_HEADERS, NO_GUESSING
 from producers.gateway.tokens import Operation, operation_id
 from producers.gateway.trace import new_request_id, traceparent
 from producers.validation import FieldError, Refused, Stamp, TooMany, validate
@@ -45,13 +46,16 @@ class Upserts:
     async def take(self, parts: Parts, scope: Scope, receive: Receive, send: Send) -> bool:
         """Answers the request, unless something fails: then False, and the application is to answer."""
         scope[BEGAN] = began = time.perf_counter()
+        held = Held(parts.room)
         try:
-            status, message, data, more = await self._answer(parts, scope, receive, dict(scope["headers"]))
+            status, message, data, more = await self._answer(parts, scope, receive, dict(scope["headers"]), held)
         except Exception as error:
             scope[_FAILURE] = error
             return False
+        finally:
+            held.release()
         body = orjson.dumps({"success": True, "message": message, "data": data})
-        head = [_JSON, *more, *scope[EXTRA_HEADERS]]
+        head = [_JSON, NO_GUESSING, *more, *scope[EXTRA_HEADERS]]
         if not answered_at_once(send, status, b"".join([b"%b: %b\r\n" % header for header in head]), body):
             head.append((b"content-length", b"%d" % len(body)))
             await send({"type": "http.response.start", "status": status, "headers": head})
@@ -63,26 +67,56 @@ class Upserts:
         """The route as the application has it, for what could not be answered: raises what failed."""
         raise scope.pop(_FAILURE)
 
-    async def _answer(self, parts: Parts, scope: Scope, receive: Receive, headers: dict[bytes, bytes]) -> _Answer:
+    async def _answer(
+        self, parts: Parts, scope: Scope, receive: Receive, headers: dict[bytes, bytes], held: Held
+    ) -> _Answer:
         settings, kind = parts.settings, self._kind
         caller = await parts.admit(scope, _text(headers, b"x-api-key"))
         secret = parts.known_secret or await parts.secret()
+        key = key_of(scope) if b"idempotency-key" in headers else None
         check_type(_text(headers, b"content-type"))
-        body = await read_body(scope, receive, headers, settings.max_body_bytes)
+        body = await read_body(scope, receive, headers, settings.max_body_bytes, held)
         stamp = Stamp(caller.org_id, new_request_id(), time.time_ns() // 1000)
         outcome = validate(kind, body, stamp, settings.max_records)
         if not isinstance(outcome, list):
             raise _refusal(outcome, settings.max_records, parts.metrics.field_errors)
+        attempt: Attempt | None = None
+        if key is not None:
+            lease = settings.delivery_timeout_seconds + (wait_seconds(scope, settings.max_wait_seconds) or 0)
+            found = await parts.keys.claim(secret, caller.org_id, kind, key, body, stamp.request_id, lease)
+            if isinstance(found, Answered):
+                return *found, ((b"idempotency-replayed", b"true"),)
+            attempt, outcome = found, found.marked(outcome)
         try:
-            appended = await parts.log.append(kind, outcome, traceparent(_text(headers, b"traceparent")))
+            operation = await self._append(parts, headers, stamp, outcome)
+            del body, outcome  # who waits holds nothing
+            held.release()
+            answer = await self._told(parts, scope, headers, secret, operation)
+        except Exception:
+            if attempt is not None:
+                await parts.keys.release(attempt)
+            raise
+        if attempt is not None:
+            await parts.keys.keep(attempt, Answered(*answer[:3]))
+        return answer
+
+    async def _append(self, parts: Parts, headers: Mapping[bytes, bytes], stamp: Stamp, events: list[Upsert]) -> Operation:
+        try:
+            appended = await parts.log.append(self._kind, events, traceparent(_text(headers, b"traceparent")))
         except NotAppended as error:
             raise unavailable(_what_may_appear(error)) from error
-        parts.metrics.accepted(kind, len(outcome))
-        operation = Operation(caller.org_id, kind, stamp.request_id, appended)
-        parts.activity.accepted(operation, len(outcome))
+        parts.metrics.accepted(self._kind, len(events))
+        operation = Operation(stamp.org_id, self._kind, stamp.request_id, appended)
+        parts.activity.accepted(operation, len(events))
+        return operation
+
+    async def _told(
+        self, parts: Parts, scope: Scope, headers: Mapping[bytes, bytes], secret: bytes, operation: Operation
+    ) -> _Answer:
+        """What is said of an operation that is in the log: at once, or once it is applied."""
         token = operation_id(secret, operation)
-        queued = {"accepted": len(outcome), "operation_id": token}
-        if b"prefer" not in headers or (seconds := wait_seconds(scope, settings.max_wait_seconds)) is None:
+        queued = {"accepted": operation.accepted, "operation_id": token}
+        if b"prefer" not in headers or (seconds := wait_seconds(scope, parts.settings.max_wait_seconds)) is None:
             return 202, "Queued", queued, ()
         applied = ((b"preference-applied", b"wait=%g" % seconds),)
         if await parts.watcher.wait(operation, seconds):
@@ -102,7 +136,7 @@ def wait_seconds(scope: Scope, most: float) -> float | None:
     return None
 
 
-def _text(headers: dict[bytes, bytes], name: bytes) -> str | None:
+def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     value = headers.get(name)
     return None if value is None else value.decode("latin-1")
 

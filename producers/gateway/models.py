@@ -172,17 +172,22 @@ DESCRIPTIONS = {
     401: "No key, or an unknown or revoked one.",
     403: "A known key that may not do this: a publishable one, or a suspended organisation's.",
     404: "Unknown, or another organisation's.",
+    408: "The head or the body did not arrive in time.",
+    409: "A request with this Idempotency-Key is under way: ask again.",
     413: "More than 1 MiB or 10,000 records.",
     415: "Not JSON, or an encoding other than gzip.",
+    422: "The Idempotency-Key was used with another body.",
     429: "The rate limit: 1000 requests in 15 minutes, unless the organisation's is another.",
+    431: "The head of the request is larger than 64 KiB.",
     503: "The log or the database cannot be reached, or does not answer in time.",
 }
+ANYWHERE = (408, 431)
 
 
 def responses(answer: type[BaseModel], *refusals: int) -> dict[int | str, dict[str, Any]]:
     """The answers of a route that reads, for FastAPI."""
     descriptions = DESCRIPTIONS | {400: "A parameter that is unknown, or a value that it cannot have."}
     negative: dict[int | str, dict[str, Any]] = {
-        status: {"model": Refusal, "description": descriptions[status]} for status in refusals
+        status: {"model": Refusal, "description": descriptions[status]} for status in sorted((*refusals, *ANYWHERE))
     }
     return {200: {"model": answer}, **negative}

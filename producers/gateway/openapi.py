@@ -46,11 +46,12 @@ def document(app: FastAPI) -> dict[str, Any]:
         components = made.setdefault("components", {})
         components["schemas"] = components.get("schemas", {}) | definitions["$defs"]
         components["securitySchemes"] = SECURITY
-        upserts = {f"/v1/ingest/{kind}/upsert": {"post": _upsert(kind)} for kind in KINDS}
-        made["paths"] = upserts | made["paths"]
-        for path, methods in made["paths"].items():
+        for methods in made["paths"].values():
             for method in methods.values():
                 method.get("responses", {}).pop("422", None)  # FastAPI's own; ours is 400
+        made["paths"] = {f"/v1/ingest/{kind}/upsert": {"post": _upsert(kind)} for kind in KINDS} | made["paths"]
+        for path, methods in made["paths"].items():
+            for method in methods.values():
                 if path.startswith("/v1/"):
                     method["security"] = [{name: []} for name in SECURITY]
         app.openapi_schema = _as_3_0(made)
@@ -75,6 +76,13 @@ def _upsert(kind: Kind) -> dict[str, Any]:
         "operationId": f"upsert_{kind}",
         "parameters": [
             _header("Prefer", "`wait=N`: answer 200 once it is applied, within N seconds (at most 30), else 202."),
+            {
+                **_header(
+                    "Idempotency-Key",
+                    "Send the same key again with the same body, and within 24 h the first answer comes again.",
+                ),
+                "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+            },
             _header("traceparent", "W3C Trace Context; goes with every event."),
         ],
         "requestBody": {
@@ -86,14 +94,25 @@ def _upsert(kind: Kind) -> dict[str, Any]:
             },
         },
         "responses": {
-            "200": _answer("Applied within the time asked for.", models.OperationAnswer),
-            "202": _answer("Durably queued.", models.AcceptedAnswer),
+            "200": _answer("Applied within the time asked for.", models.OperationAnswer) | _links(kind),
+            "202": _answer("Durably queued.", models.AcceptedAnswer) | _links(kind),
             **{
                 str(status): _answer(models.DESCRIPTIONS[status], models.Refusal)
-                for status in (400, 401, 403, 413, 415, 429, 503)
+                for status in (400, 401, 403, 408, 409, 413, 415, 422, 429, 431, 503)
             },
         },
     }
+
+
+def _links(kind: Kind) -> dict[str, Any]:
+    """What a client can ask for next, by the ids of its request and of the answer."""
+    one, operation, record = kind[:-1], "$response.body#/data/operation_id", f"$request.body#/{ID_FIELD[kind]}"
+    targets = {
+        "Operation": ("operation_v1_ingest_operations__operation_id__get", {"operation_id": operation}),
+        "Record": (f"{one}_v1_{kind}__{one}_id__get", {f"{one}_id": record, "min_operation": operation}),
+        "Listing": (f"{kind}_v1_{kind}_get", {"min_operation": operation}),
+    }
+    return {"links": {name: {"operationId": to, "parameters": values} for name, (to, values) in targets.items()}}
 
 
 def _header(name: str, description: str) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from foldline.domain.errors import Unreachable
 from foldline.settings import Settings
 from producers.gateway.access import Access, Caller
 from producers.gateway.activity import Activities
+from producers.gateway.bodies import Room
 from producers.gateway.envelope import Refusal
+from producers.gateway.idempotency import IdempotencyKeys
 from producers.gateway.progress import Watcher
 from producers.gateway.rates import UNLIMITED_HEADERS, Rates
 from producers.gateway.telemetry import EXTRA_HEADERS, Metrics
@@ -42,6 +44,8 @@ class Parts:
     rates: Rates
     watcher: Watcher
     activity: Activities
+    keys: IdempotencyKeys
+    room: Room
     metrics: Metrics
     known_secret: bytes | None = None
 
@@ -73,7 +77,7 @@ class Parts:
 
     async def admit(self, scope: Scope, key: str | None) -> Caller:
         """The caller with that key, counted. From here on answers carry the rate limit. Raises `Refusal`: 401, 403, 429."""
-        caller = self.access.known(key) or await self.access.caller(key)
+        caller = self.access.known(key) or await self.access.caller(key, address_of(scope))
         if caller.forbidden:
             scope[EXTRA_HEADERS] = (await self.rates.peek(caller)).headers()
             raise Refusal(403, caller.forbidden)
@@ -90,6 +94,12 @@ class Parts:
                 headers={"Retry-After": str(seconds)},
             )
         return caller
+
+
+def address_of(scope: Scope) -> str:
+    """The address that a request's connection comes from."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def parts_of(request: Request) -> Parts:
@@ -118,5 +128,7 @@ def assemble(settings: Settings) -> Parts:
         rates=Rates(database, settings),
         watcher=watcher,
         activity=Activities(database, watcher),
+        keys=IdempotencyKeys(database.fetch),
+        room=Room(settings.max_pending_kilobytes * 1024),
         metrics=metrics,
     )

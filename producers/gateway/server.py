@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
+import os
+import resource
 import signal
 import socket
+import threading
+from typing import Any
 
 import structlog
 import uvicorn
@@ -14,12 +19,15 @@ from foldline.domain.errors import Unreachable
 from foldline.settings import Settings
 from producers.gateway.app import application
 from producers.gateway.parts import Parts, assemble
-from producers.gateway.protocol import Protocol
+from producers.gateway.protocol import Protocol, look_at
 from producers.imports.child import ImporterChild
 
 BACKLOG = 2048
+ACCEPTS_A_TURN = 1024
+ACCEPT_RETRY_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 75
 DRAIN_SECONDS = 10
+END_SECONDS = 14.0
 GC_THRESHOLDS = (50_000, 20, 20)
 
 _log = structlog.get_logger("foldline.gateway")
@@ -29,6 +37,8 @@ def serve(settings: Settings) -> None:
     """Runs the gateway until SIGTERM or SIGINT; then finishes what it has begun. Raises `Unreachable` for a taken port."""
     logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING, force=True)
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # who only opens connections keeps nobody out
     with bound(settings.gateway_host, settings.gateway_port) as listener:
         server = Server(assemble(settings), ImporterChild(settings))
         # What lives as long as the process is never looked through again; the rest less often than by default.
@@ -36,9 +46,23 @@ def serve(settings: Settings) -> None:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it is done
-            signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+            signal.signal(number, lambda *_: _stop(server))
         server.run(sockets=[listener])
         _log.info("gateway is drained")
+
+
+def _stop(server: uvicorn.Server) -> None:
+    """Begins to drain, and ends the process where that takes too long. A call of Kafka's client that waits in a thread may:
+    it counts by the time of day, and while a clock goes back by an hour it waits an hour."""
+    server.should_exit = True
+    last = threading.Timer(END_SECONDS, _end)
+    last.daemon = True
+    last.start()
+
+
+def _end() -> None:
+    _log.warning("gateway ends without waiting any longer: every request was answered or cut off")
+    os._exit(0)
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -68,7 +92,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             application(parts),
             loop="uvloop",
-            http=Protocol,
+            http=type("Protocol", (Protocol,), {"max_head_bytes": parts.settings.max_head_bytes}),
             ws="none",
             lifespan="on",
             access_log=False,
@@ -82,10 +106,16 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._parts = parts
         self._importer = importer
+        self._looking: asyncio.Task[None] | None = None
+        self._accepting: list[socket.socket] = []
+        self._connecting: set[asyncio.Task[Any]] = set()
+        self._retrying: asyncio.TimerHandle | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._looking = asyncio.create_task(look_at(self.server_state.connections, self._parts.settings))
         for listener in sockets or ():
+            self._accept_from(listener)
             host, port = listener.getsockname()[:2]
             _log.info("gateway listens", host=host, port=port)
         if self._importer is not None:
@@ -93,9 +123,44 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._parts.watcher.stop()
+        if self._retrying is not None:
+            self._retrying.cancel()
+        for listener in self._accepting:
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
         if self._importer is not None:
             await self._importer.stop()
         await super().shutdown(sockets)
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def _accept_from(self, listener: socket.socket) -> None:
+        """Accepts all that wait at every turn of the loop, where uvloop accepts one: whoever is not accepted cannot be told
+        that there is too much to do."""
+        loop, accepting = asyncio.get_running_loop(), listener.dup()
+
+        def protocol() -> asyncio.Protocol:
+            own = {"config": self.config, "server_state": self.server_state, "app_state": self.lifespan.state}
+            return self.config.http_protocol_class(**own)
+
+        def accept() -> None:
+            for _ in range(ACCEPTS_A_TURN):
+                try:
+                    connection, _ = accepting.accept()
+                except BlockingIOError:
+                    return
+                except OSError:  # there are too many connections: as asyncio, look again after a while
+                    loop.remove_reader(accepting)
+                    self._retrying = loop.call_later(ACCEPT_RETRY_SECONDS, loop.add_reader, accepting, accept)
+                    return
+                connection.setblocking(False)
+                task = loop.create_task(loop.connect_accepted_socket(protocol, connection))
+                self._connecting.add(task)
+                task.add_done_callback(self._connecting.discard)
+
+        accepting.setblocking(False)
+        loop.add_reader(accepting, accept)
+        self._accepting.append(accepting)
 
 
 class _ToStructlog(logging.Handler):

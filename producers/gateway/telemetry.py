@@ -18,6 +18,8 @@ from producers.validation import FieldError
 EXTRA_HEADERS = "foldline.headers"
 BEGAN = "foldline.began"
 CLIENT_LEFT = 499
+NO_GUESSING = (b"x-content-type-options", b"nosniff")
+NO_STORE = (b"cache-control", b"no-store")
 
 _log = structlog.get_logger("foldline.gateway")
 
@@ -92,8 +94,10 @@ class Telemetry:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if extra := scope.get(EXTRA_HEADERS):
-                    message["headers"] = [*message.get("headers", ()), *extra]
+                headers = [*message.get("headers", ()), NO_GUESSING, *scope.get(EXTRA_HEADERS, ())]
+                if scope["path"].startswith("/v1/"):
+                    headers.append(NO_STORE)
+                message["headers"] = headers
             await send(message)
 
         try:

@@ -13,6 +13,7 @@ CREATE TABLE {schema}.items (
     updated_at timestamptz NOT NULL,
     partition integer NOT NULL,
     "offset" bigint NOT NULL,
+    ids bytea NOT NULL DEFAULT '',  -- the idempotency ids that it has folded lately, each with its time
     PRIMARY KEY (org_id, item_id)
 ) WITH (fillfactor = 70);
 
@@ -28,6 +29,7 @@ CREATE TABLE {schema}.users (
     partition integer NOT NULL,
     "offset" bigint NOT NULL,
     keys bytea[] NOT NULL DEFAULT '{{}}',  -- under which its events were folded since its last erasure
+    ids bytea NOT NULL DEFAULT '',
     PRIMARY KEY (org_id, user_id)
 ) WITH (fillfactor = 70);
 

@@ -22,6 +22,11 @@ INSERT INTO public.foldline_migrations (name, digest) VALUES (%s, %s);
 -- Keeps a random value, unless there is one of that name already.
 INSERT INTO foldline_control.secrets (name, value) VALUES (%s, %s) ON CONFLICT DO NOTHING;
 
+-- name: views
+-- What readers read, the positions first.
+SELECT format('%I.%I', schemaname, viewname) FROM pg_views WHERE schemaname = 'foldline'
+ORDER BY viewname <> 'positions', viewname;
+
 -- name: live_generation
 -- The generation behind the views.
 SELECT generation FROM foldline_control.generations WHERE live;
@@ -84,7 +89,7 @@ SELECT topic, partition, applied FROM foldline_control.positions WHERE generatio
 -- name: rows_items
 -- Every item of a generation by key, with a digest of all that its state has.
 SELECT org_id, item_id, partition, hashtextextended(
-    concat_ws(chr(1), item_type, status, attributes::text, version, first_seen_at, updated_at, partition, "offset"), 0),
+    concat_ws(chr(1), item_type, status, attributes::text, version, first_seen_at, updated_at, partition, "offset", ids), 0),
     NULL
 FROM {schema}.items ORDER BY org_id, item_id;
 
@@ -92,7 +97,7 @@ FROM {schema}.items ORDER BY org_id, item_id;
 -- Every user of a generation by key, with a digest of all that its state has.
 SELECT org_id, user_id, partition, hashtextextended(
     concat_ws(chr(1), created_at, status, attributes::text, version, first_seen_at, updated_at, partition, "offset",
-        keys::text), 0),
+        keys::text, ids), 0),
     keys
 FROM {schema}.users ORDER BY org_id, user_id;
 
@@ -102,8 +107,8 @@ SELECT coalesce(o.partition, n.partition), coalesce(o.org_id, n.org_id), coalesc
 FROM (SELECT * FROM {old}.items WHERE "offset" >= (%(since)s::bigint[])[partition + 1]) o
 FULL JOIN (SELECT * FROM {new}.items WHERE "offset" >= (%(since)s::bigint[])[partition + 1]) n
     ON n.org_id = o.org_id AND n.item_id = o.item_id
-WHERE (o.item_type, o.status, o.attributes, o.version, o.first_seen_at, o.updated_at, o.partition, o."offset")
-    IS DISTINCT FROM (n.item_type, n.status, n.attributes, n.version, n.first_seen_at, n.updated_at, n.partition, n."offset");
+WHERE (o.item_type, o.status, o.attributes, o.version, o.first_seen_at, o.updated_at, o.partition, o."offset", o.ids)
+    IS DISTINCT FROM (n.item_type, n.status, n.attributes, n.version, n.first_seen_at, n.updated_at, n.partition, n."offset", n.ids);
 
 -- name: moved_users
 -- Users that either generation has changed since some positions, and that differ now.
@@ -111,9 +116,9 @@ SELECT coalesce(o.partition, n.partition), coalesce(o.org_id, n.org_id), coalesc
 FROM (SELECT * FROM {old}.users WHERE "offset" >= (%(since)s::bigint[])[partition + 1]) o
 FULL JOIN (SELECT * FROM {new}.users WHERE "offset" >= (%(since)s::bigint[])[partition + 1]) n
     ON n.org_id = o.org_id AND n.user_id = o.user_id
-WHERE (o.created_at, o.status, o.attributes, o.version, o.first_seen_at, o.updated_at, o.partition, o."offset", o.keys)
+WHERE (o.created_at, o.status, o.attributes, o.version, o.first_seen_at, o.updated_at, o.partition, o."offset", o.keys, o.ids)
     IS DISTINCT FROM
-    (n.created_at, n.status, n.attributes, n.version, n.first_seen_at, n.updated_at, n.partition, n."offset", n.keys);
+    (n.created_at, n.status, n.attributes, n.version, n.first_seen_at, n.updated_at, n.partition, n."offset", n.keys, n.ids);
 
 -- name: destroyed
 -- Those of some keys that were destroyed.

@@ -2,11 +2,11 @@
 -- Where a batch is copied to before it is committed; emptied by the server at the end of each transaction.
 CREATE TEMPORARY TABLE stage_items (
     org_id text, item_id text, item_type text, status text, attributes jsonb, version bigint,
-    first_seen_at bigint, updated_at bigint, partition integer, "offset" bigint
+    first_seen_at bigint, updated_at bigint, partition integer, "offset" bigint, ids bytea
 ) ON COMMIT DELETE ROWS;
 CREATE TEMPORARY TABLE stage_users (
     org_id text, user_id text, created_at bigint, status text, attributes jsonb, version bigint,
-    first_seen_at bigint, updated_at bigint, partition integer, "offset" bigint, keys bytea[]
+    first_seen_at bigint, updated_at bigint, partition integer, "offset" bigint, keys bytea[], ids bytea
 ) ON COMMIT DELETE ROWS;
 CREATE TEMPORARY TABLE stage_letters (
     org_id text, entity_id text, request_id text, record_index integer, code text, field text, message text,
@@ -15,6 +15,24 @@ CREATE TEMPORARY TABLE stage_letters (
 -- STABLE, as what it calls: only then is it inlined.
 CREATE FUNCTION pg_temp.instant(micros bigint) RETURNS timestamptz LANGUAGE sql STABLE AS
     $$ SELECT to_timestamp(micros / 1000000) + (micros % 1000000) * interval '1 microsecond' $$;
+-- A function, so that it is one statement, which ends by itself: no transaction waits for its client with positions locked.
+CREATE FUNCTION pg_temp.move_published(
+    of_generation integer, topics text[], partitions integer[], expected bigint[], ends bigint[]
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    moved integer;
+BEGIN
+    SET LOCAL synchronous_commit = off;  -- to lose this one is to publish again: it need not wait for the disk
+    UPDATE foldline_control.positions p SET published = x.published_end
+    FROM unnest(topics, partitions, expected, ends) AS x (topic, partition, published_before, published_end)
+    WHERE p.generation = of_generation AND p.topic = x.topic AND p.partition = x.partition
+        AND p.published = x.published_before AND NOT p.closed;
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    IF moved <> cardinality(topics) THEN
+        RAISE EXCEPTION 'what is published is not where this worker left it' USING ERRCODE = 'FL001';
+    END IF;
+END
+$$;
 
 -- name: copy_items
 -- Items of a batch, as text.
@@ -39,23 +57,23 @@ SELECT foldline_control.advance(
 -- Every staged item in place of what was there.
 INSERT INTO {schema}.items AS t
 SELECT org_id, item_id, item_type, status, attributes, version,
-    pg_temp.instant(first_seen_at), pg_temp.instant(updated_at), partition, "offset"
+    pg_temp.instant(first_seen_at), pg_temp.instant(updated_at), partition, "offset", ids
 FROM pg_temp.stage_items
 ON CONFLICT (org_id, item_id) DO UPDATE SET
     item_type = excluded.item_type, status = excluded.status, attributes = excluded.attributes,
     version = excluded.version, updated_at = excluded.updated_at, partition = excluded.partition,
-    "offset" = excluded."offset";
+    "offset" = excluded."offset", ids = excluded.ids;
 
 -- name: upsert_users
 -- Every staged user in place of what was there.
 INSERT INTO {schema}.users AS t
 SELECT org_id, user_id, pg_temp.instant(created_at), status, attributes, version,
-    pg_temp.instant(first_seen_at), pg_temp.instant(updated_at), partition, "offset", keys
+    pg_temp.instant(first_seen_at), pg_temp.instant(updated_at), partition, "offset", keys, ids
 FROM pg_temp.stage_users
 ON CONFLICT (org_id, user_id) DO UPDATE SET
     created_at = excluded.created_at, status = excluded.status, attributes = excluded.attributes,
     version = excluded.version, updated_at = excluded.updated_at, partition = excluded.partition,
-    "offset" = excluded."offset", keys = excluded.keys;
+    "offset" = excluded."offset", keys = excluded.keys, ids = excluded.ids;
 
 -- name: lock_erasures
 -- Whoever folds a generation that is not live writes no states while a key is destroyed, nor the other way round.
@@ -73,10 +91,13 @@ WHERE t.org_id = s.org_id AND t.user_id = s.user_id AND t.attributes <> '{}' AND
 SELECT foldline_control.erase(%(generation)s, %(users_topic)s, %(erased)s::jsonb, %(lag_seconds)s);
 
 -- name: keys
--- The keys of these ids that there are. One that was destroyed, or that this generation has ended, is NULL.
-SELECT k.key_id, CASE WHEN e.key_id IS NULL THEN k.wrapped END FROM foldline_control.user_keys k
-LEFT JOIN foldline_control.generation_ends e ON e.generation = %s AND e.key_id = k.key_id
-WHERE k.key_id = ANY (%s);
+-- The keys of these ids that there are. One that this generation has ended is empty; of the live one those are all that are
+-- destroyed. Any other that is destroyed is NULL.
+SELECT k.key_id, CASE WHEN e.key_id IS NOT NULL OR (k.wrapped IS NULL AND g.live) THEN '' ELSE k.wrapped END
+FROM foldline_control.user_keys k
+LEFT JOIN foldline_control.generations g ON g.generation = %(generation)s
+LEFT JOIN foldline_control.generation_ends e ON e.generation = g.generation AND e.key_id = k.key_id
+WHERE k.key_id = ANY (%(key_ids)s);
 
 -- name: key_ends
 -- The keys that delete events end.
@@ -100,14 +121,14 @@ FROM pg_temp.stage_letters;
 -- The items of a JSON array of [organisation, id] pairs, which is made faster than arrays of text.
 SELECT t.org_id, t.item_id, t.item_type, t.status, t.attributes::text, t.version,
     (extract(epoch FROM t.first_seen_at) * 1000000)::bigint, (extract(epoch FROM t.updated_at) * 1000000)::bigint,
-    t.partition, t."offset"
+    t.partition, t."offset", t.ids
 FROM json_array_elements(%s::json) AS pair JOIN {schema}.items t ON t.org_id = pair ->> 0 AND t.item_id = pair ->> 1;
 
 -- name: load_users
 -- The users of a JSON array of [organisation, id] pairs.
 SELECT t.org_id, t.user_id, (extract(epoch FROM t.created_at) * 1000000)::bigint, t.status, t.attributes::text, t.version,
     (extract(epoch FROM t.first_seen_at) * 1000000)::bigint, (extract(epoch FROM t.updated_at) * 1000000)::bigint,
-    t.partition, t."offset", t.keys
+    t.partition, t."offset", t.keys, t.ids
 FROM json_array_elements(%s::json) AS pair JOIN {schema}.users t ON t.org_id = pair ->> 0 AND t.user_id = pair ->> 1;
 
 -- name: ensure_position
@@ -121,16 +142,10 @@ SELECT topic, partition, applied, published, topic_id, last_offset, last_digest
 FROM foldline_control.positions WHERE generation = %s AND NOT closed ORDER BY topic, partition;
 
 -- name: move_published
--- The compare-and-set of what is published: the number of positions that moved.
-WITH moved AS (
-    UPDATE foldline_control.positions p SET published = x.published_end
-    FROM unnest(%(topics)s::text[], %(partitions)s::integer[], %(starts)s::bigint[], %(ends)s::bigint[])
-        AS x (topic, partition, published_before, published_end)
-    WHERE p.generation = %(generation)s AND p.topic = x.topic AND p.partition = x.partition
-        AND p.published = x.published_before AND NOT p.closed
-    RETURNING 1
-)
-SELECT count(*) FROM moved;
+-- The compare-and-set of what is published. Raises FL001.
+SELECT pg_temp.move_published(
+    %(generation)s, %(topics)s::text[], %(partitions)s::integer[], %(starts)s::bigint[], %(ends)s::bigint[]
+);
 
 -- name: letters
 -- The dead letters of a partition between two offsets.

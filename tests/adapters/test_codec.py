@@ -119,7 +119,7 @@ def test_an_upsert_of_an_older_schema_is_read_with_its_own_ids() -> None:
             fields = [field for field in definition["fields"] if field["name"] != "status"]
             return definition | {"fields": [*fields, {"name": "later", "type": "string"}]}
 
-    value = b"\0\0\0\x03\xe9" + VALUE[5:].replace(b"\x02\x0eproduct\x00", b"\x02\x0eproduct") + b"\x04hi"
+    value = b"\0\0\0\x03\xee" + VALUE[5:].replace(b"\x02\x0eproduct\x00", b"\x02\x0eproduct") + b"\x04hi"
     assert UpsertCodec("items", Renumbered()).decode(value) == ITEM
 
 

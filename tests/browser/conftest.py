@@ -77,7 +77,9 @@ def _is_browser(process: psutil.Process) -> bool:
 @pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     # Who carries on for a killed gateway waits for so long first.
-    started = Stack(tmp_path_factory.mktemp("browser") / "data", FOLDLINE_DELIVERY_TIMEOUT_SECONDS="4")
+    started = Stack(
+        tmp_path_factory.mktemp("browser") / "data", FOLDLINE_DELIVERY_TIMEOUT_SECONDS="4", FOLDLINE_SIGN_UPS="1000"
+    )
     try:
         started.start()
         yield started

@@ -161,15 +161,17 @@ def test_an_import_is_cancelled(owner: Person, stack: Stack, tmp_path: Path) -> 
 
 
 def test_a_running_import_is_cancelled_and_what_was_queued_stays(owner: Person, stack: Stack, tmp_path: Path) -> None:
-    upload(owner, written(tmp_path / "large.csv", catalogue(150_000)))
-    owner.button("Import 150,000 rows").click()
+    query = "SELECT status, queued FROM foldline_control.imports WHERE created_by = %s"
+
+    upload(owner, written(tmp_path / "large.csv", catalogue(300_000)))
+    owner.button("Import 300,000 rows").click()
     expect(owner.heading("Queueing the rows")).to_be_visible()
+    assert eventually(lambda: stack.sql(query, owner.email)[0][1] > 0, 20)
     owner.button("Cancel").click()
     owner.button("Cancel import").click()
     expect(owner.heading("Cancelled")).to_be_visible(timeout=SOON)
-    query = "SELECT status, queued FROM foldline_control.imports WHERE created_by = %s"
     ((status, queued),) = stack.sql(query, owner.email)
-    assert (status, queued < 150_000) == ("cancelled", True)
+    assert (status, 0 < queued < 300_000) == ("cancelled", True)
     expect(owner.page.get_by_text(f"{queued:,} rows had been queued before, and stay.")).to_be_visible()
     assert eventually(lambda: len(states(stack, owner)) == queued, 20)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import httpx
 
-from tests.e2e.outside import ID, KINDS, Organisation, Stack, client, data, eventually
+from tests.e2e.outside import ID, KINDS, Json, Organisation, Stack, client, data, eventually
 
 UPSERTS_A_RECORD = 8
 RETRY_SECONDS = 0.1
@@ -26,8 +27,10 @@ class Writers:
     """Each upsert of a record adds one attribute and moves a counter. After an answer that is not 202 nobody knows whether
     the upsert will appear, so the writer leaves that record alone and goes on with another."""
 
-    def __init__(self, stack: Stack, org: Organisation, number: int) -> None:
-        self._stack, self._org = stack, org
+    def __init__(self, stack: Stack, org: Organisation, number: int, repeats: bool = False) -> None:
+        """With `repeats` an upsert is sent again with its `Idempotency-Key` until it is answered: then everybody knows."""
+        self._stack, self._org, self._repeats = stack, org, repeats
+        self.repeated = 0
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(n,), daemon=True) for n in range(number)]
         self.promises: dict[tuple[str, str], Promise] = {}
@@ -50,10 +53,12 @@ class Writers:
                 return
             promise = self.promises.get((kind, entity_id), Promise(0, 0))
             record = own | {"attributes": {f"u{upsert}": True, "last": upsert}}
-            try:
-                answer = http.post(f"/v1/ingest/{kind}/upsert", json=record)
-            except httpx.HTTPError:
-                answer = None
+            key = {"Idempotency-Key": f"{kind} {entity_id} {upsert}"} if self._repeats else {}
+            answer = self._answer(http, kind, record, key)
+            while self._repeats and (answer is None or answer.status_code in (409, 503)):
+                self.repeated += 1
+                time.sleep(RETRY_SECONDS)
+                answer = self._answer(http, kind, record, key)
             if answer is not None and answer.status_code == 202:
                 self.promises[kind, entity_id] = promise._replace(acknowledged=promise.acknowledged + 1)
                 self.acknowledged += 1
@@ -63,6 +68,12 @@ class Writers:
                 self.refused.append(f"{answer.status_code} {answer.text}")
             self._stop.wait(RETRY_SECONDS)
             return
+
+    def _answer(self, http: httpx.Client, kind: str, record: Json, headers: dict[str, str]) -> httpx.Response | None:
+        try:
+            return http.post(f"/v1/ingest/{kind}/upsert", json=record, headers=headers)
+        except httpx.HTTPError:
+            return None
 
     def more(self, count: int, seconds: float = 60) -> None:
         """Waits until so many more upserts have been acknowledged."""
@@ -90,9 +101,9 @@ class Writers:
 
 
 @contextmanager
-def writing(stack: Stack, org: Organisation, number: int = 3) -> Iterator[Writers]:
+def writing(stack: Stack, org: Organisation, number: int = 3, repeats: bool = False) -> Iterator[Writers]:
     """Writers while the block runs."""
-    writers = Writers(stack, org, number)
+    writers = Writers(stack, org, number, repeats)
     for thread in writers._threads:
         thread.start()
     try:

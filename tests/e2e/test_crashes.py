@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 
@@ -58,6 +59,40 @@ def test_everything_killed_at_once_loses_and_doubles_nothing(stack: Stack, org: 
         assert eventually(lambda: gone(killed), 10)
         assert eventually(lambda: applies_work(stack, prober), HEALED_SECONDS)
         writers.more(100)
+    writers.assert_kept()
+
+
+DRAINED_SECONDS = 15
+ENDING = {"kafka": signal.SIGTERM, "postgres": signal.SIGINT, "process": signal.SIGTERM, "gateway": signal.SIGTERM}
+
+
+def test_after_a_rolling_restart_of_everything_no_write_has_failed_that_was_repeated(
+    stack: Stack, org: Organisation, prober: Organisation
+) -> None:
+    with writing(stack, org, repeats=True) as writers:
+        for part, ending in ENDING.items():
+            writers.more(50)
+            (ended,) = stack.processes(part)
+            ended.send_signal(ending)
+            assert eventually(lambda: gone([ended]), DRAINED_SECONDS), part  # noqa: B023
+            assert eventually(lambda: applies_work(stack, prober), HEALED_SECONDS), part
+        writers.more(50)
+    assert {promise.perhaps for promise in writers.promises.values()} == {0}
+    assert writers.repeated
+    writers.assert_kept()
+
+
+def test_gateways_that_are_killed_again_and_again_write_nothing_twice(
+    stack: Stack, org: Organisation, prober: Organisation
+) -> None:
+    with writing(stack, org, repeats=True) as writers:
+        for _ in range(3):
+            writers.more(30)
+            (killed,) = stack.processes("gateway")
+            killed.kill()
+            assert eventually(lambda: applies_work(stack, prober), HEALED_SECONDS)
+        writers.more(30)
+    assert {promise.perhaps for promise in writers.promises.values()} == {0}
     writers.assert_kept()
 
 

@@ -17,6 +17,7 @@ STARTER = """
 import signal, sys
 from pathlib import Path
 from foldline.embedded.processes import spawn
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell's background job begins
 children = [spawn(["sleep", "60"], log=Path(sys.argv[1]), death_signal=number) for number in (9, 2)]
 print(*[child.pid for child in children], flush=True)
 signal.pause()

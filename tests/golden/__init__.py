@@ -22,9 +22,9 @@ class Golden(NamedTuple):
 
     @property
     def record(self) -> dict[str, Any]:
-        """What the value decodes to. JSON has no bytes: a seal is in hexadecimal there."""
+        """What the value decodes to. JSON has no bytes: seals and ids are in hexadecimal there."""
         record: dict[str, Any] = self.meaning["record"]
-        return record | {"sealed": bytes.fromhex(record["sealed"])} if record.get("sealed") else record
+        return record | {name: bytes.fromhex(record[name]) for name in ("sealed", "idempotency_id") if record.get(name)}
 
     @property
     def value(self) -> bytes:

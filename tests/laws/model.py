@@ -10,6 +10,7 @@ from foldline.domain.records import Kind, State
 from tests.laws.strategies import Sent
 
 YEAR_1, YEAR_10000 = -62_135_596_800_000_000, 253_402_300_800_000_000
+HOURS_25 = 25 * 60 * 60 * 1_000_000
 
 Record = dict[str, Any]
 
@@ -19,7 +20,17 @@ def step(kind: Kind, record: Record | None, sent: Sent) -> Record | str:
     fault = item_fault(record, sent) if kind == "items" else user_fault(sent)
     if fault is not None:
         return fault
-    return item_step(record, sent) if kind == "items" else user_step(record, sent)
+    event = sent.event
+    ids: list[list[Any]] = [] if record is None else record["ids"]
+    own_id = None if event.idempotency_id is None else event.idempotency_id.hex()
+    if any(known == own_id and at >= event.received_at - HOURS_25 for known, at in ids):
+        assert record is not None
+        return record
+    while ids and ids[0][1] < event.received_at - HOURS_25:
+        ids = ids[1:]
+    after = item_step(record, sent) if kind == "items" else user_step(record, sent)
+    own = [] if own_id is None else [[own_id, event.received_at]]
+    return after | {"ids": ids + own}
 
 
 def replay(kind: Kind, history: list[Sent], record: Record | None = None) -> Record | None:
@@ -101,6 +112,10 @@ def plain(state: State | None) -> Record | None:
         "version": state.version,
         "first_seen_at": state.first_seen_at,
         "updated_at": state.updated_at,
+        "ids": [
+            [state.ids[place : place + 16].hex(), int.from_bytes(state.ids[place + 16 : place + 24], "big", signed=True)]
+            for place in range(0, len(state.ids), 24)
+        ],
     }
 
 

@@ -17,7 +17,9 @@ AWKWARD_IDS = [
 ]  # fmt: skip
 IDS = st.sampled_from(AWKWARD_IDS)
 STATUSES = st.sampled_from(["active", "inactive", "deleted"])
-TIMES = st.integers(0, 2_000_000_000_000_000)
+TIMES = st.integers(0, 2_000_000_000_000_000) | st.integers(0, 60).map(lambda hour: hour * 3_600_000_000)
+# Of the second, the bytes are the same from any place on: that ids are found where they begin only is put to the test.
+IDEMPOTENCY_IDS = st.none() | st.sampled_from([bytes(range(16)), bytes(16), b"\0" * 8 + b"\1" * 8])
 ITEM_TYPES = st.sampled_from(["product", "article", " ", "\t", "a\\b", "😀", "t" * 128])
 
 # Numbers as they may be written, and as they are kept.
@@ -99,6 +101,8 @@ def sent(
     entity_id: str = "PROD-1",
     bad: bool = True,
     statuses: st.SearchStrategy[str | None] | None = None,
+    ids: st.SearchStrategy[bytes | None] | None = None,
+    times: st.SearchStrategy[int] = TIMES,
 ) -> Sent:
     """One upsert of an entity. With `bad`, a few have a fault."""
     fault = draw(st.sampled_from([None, None, None, "attributes", "status", "detail"])) if bad else None
@@ -114,7 +118,8 @@ def sent(
         bad_details: list[str | int] = ["", "t" * 129, "a\x00"] if kind == "items" else [2**62, -(2**62)]
         detail = draw(st.sampled_from(bad_details))
     text = None if carried is None else carried.text
-    event = Upsert(org_id, entity_id, detail, status, text, draw(TIMES), "req_1", draw(st.integers(0, 9)))
+    idempotency_id = draw(IDEMPOTENCY_IDS if ids is None else ids)
+    event = Upsert(org_id, entity_id, detail, status, text, draw(times), "req_1", draw(st.integers(0, 9)), idempotency_id)
     return Sent(event, None if carried is None else carried.kept)
 
 

@@ -37,6 +37,7 @@ class Act(NamedTuple):
     attributes: dict[str, int] | None
     status: str | None
     ends: tuple[int, ...]
+    id: bytes | None
 
 
 acts = st.lists(
@@ -47,6 +48,7 @@ acts = st.lists(
         st.one_of(st.none(), st.dictionaries(st.sampled_from("abc"), st.integers(0, 9), max_size=2)),
         st.sampled_from([None, None, "active", "inactive", "deleted"]),
         st.lists(st.integers(0, KEYS - 1), max_size=2, unique=True).map(tuple),
+        st.sampled_from([None, None, b"1" * 16, b"2" * 16]),
     ),
     max_size=25,
 )
@@ -62,10 +64,12 @@ class World:
         own = {(user, number): self.new_key(user) for user in USERS for number in range(KEYS)}
         for place, act in enumerate(history):
             text = None if act.attributes is None else orjson.dumps(act.attributes).decode()
-            event = Upsert("org_1", act.user, None, act.status, text, 1_000 + place, "req", place)
+            event = Upsert("org_1", act.user, None, act.status, text, 1_000 + place, "req", place, act.id)
             if act.status == "deleted":
-                self.ends[event.event_id] = [own[act.user, number].key_id for number in act.ends]
-            self.log.append("users", [sealed(event, own[act.user, act.key])])
+                # Where there are ids there are gateways, and a gateway notes every key that there is.
+                numbers = range(KEYS) if any(act.id for act in history) else act.ends
+                self.ends[event.event_id] = [own[act.user, number].key_id for number in numbers]
+            self.log.append("users", [sealed(event, own.get((act.user, act.key)) or self.new_key(act.user))])
 
     def new_key(self, user: str) -> DataKey:
         made = new_data_key(IDS_SECRET, "org_1", user)
@@ -100,18 +104,25 @@ class World:
 
 
 def model(history: list[Act]) -> dict[str, dict[str, Any]]:
-    """Laws 6 and 7, written down naively."""
+    """Laws 6, 7 and 9, written down naively."""
     states: dict[str, dict[str, Any]] = {}
     dead: set[tuple[str, int]] = set()
     for act in history:
-        state = states.setdefault(act.user, {"status": "active", "attributes": {}, "version": 0, "keys": set()})
+        state = states.setdefault(
+            act.user, {"status": "active", "attributes": {}, "version": 0, "keys": set(), "ids": set()}
+        )
+        if act.id in state["ids"]:
+            continue
         state["version"] += 1
         key = (act.user, act.key)
         opens = act.attributes is not None and key not in dead
+        if act.id is not None and (opens or act.attributes is None):
+            state["ids"].add(act.id)
         if act.attributes is not None:
             state["keys"].add(key)
         if act.status == "deleted":
-            dead |= state["keys"] | {(act.user, number) for number in act.ends}
+            ends = range(KEYS) if any(act.id for act in history) else act.ends
+            dead |= state["keys"] | {(act.user, number) for number in ends}
             state |= {"status": "deleted", "attributes": {}, "keys": set()}
         elif state["status"] != "deleted" or act.status is not None:
             state["status"] = act.status or state["status"]
@@ -140,13 +151,31 @@ def test_a_replay_after_erasures_gives_the_same_states(history: list[Act], size:
     assert world.folded(other) == live
 
 
+ID = bytes(16)
+
+
+@pytest.mark.parametrize("size", [1, 10])
+def test_what_lost_its_attributes_to_an_erasure_may_come_again(size: int) -> None:
+    first, deleted = Act("ada", 0, {"a": 1}, None, (), None), Act("ada", 0, None, "deleted", (), None)
+    late, again = Act("ada", 0, {"a": 2}, "active", (), ID), Act("ada", 3, {"a": 3}, "active", (), ID)
+    for history, expected in (
+        ([first, deleted, late, again, again], ("active", {"a": 3}, 4)),
+        ([late, deleted, again], ("deleted", {}, 2)),
+        ([late, deleted, late, again], ("deleted", {}, 2)),
+    ):
+        world = World(history)
+        live = world.folded(size)
+        assert shown(live) == {"ada": expected}
+        assert world.folded(10) == live
+
+
 @given(acts)
 def test_no_key_of_an_erased_user_is_left(history: list[Act]) -> None:
     world = World(history)
     states = world.folded(5)
     living = {key_id for key_id, wrapped in world.keys.items() if wrapped is not None}
     for place, act in enumerate(history):
-        if act.status == "deleted":
+        if act.status == "deleted" and act.id is None:
             assert living.isdisjoint(world.ends[f"req-{place}"])
     for state in states.values():
         if state.status == "deleted":

@@ -75,7 +75,9 @@ class TestLaw1:
             history = [one for k, one in log if (k, one.event.org_id, one.event.entity_id) == (kind, org_id, entity_id)]
             expected = replay(kind, history)
             assert same(plain(folded.pop((kind, org_id, entity_id), None)), expected)
-            rejected += len(history) - (expected["version"] if expected else 0)
+            rejected += sum(
+                isinstance(step(kind, replay(kind, history[:place]), one), str) for place, one in enumerate(history)
+            )
         assert not folded
         assert len(database.letters) == rejected
 
@@ -154,7 +156,7 @@ class TestLaw2:
     def test_field_by_field(self, data: st.DataObject, kind: Kind) -> None:
         before = fold_all(kind, triples(data.draw(histories(kind))))
         statuses = st.sampled_from([None, "active", "inactive"])
-        one = data.draw(sent(kind, bad=False, statuses=statuses))
+        one = data.draw(sent(kind, bad=False, statuses=statuses, ids=st.none()))
         if before is None or before.status == "deleted":
             return
         after = FOLD[kind](before, one.event, 0, 99)
@@ -417,9 +419,91 @@ class TestLaw8:
         state, folded = None, 0
         for one in data.draw(histories(kind)):
             after = FOLD[kind](state, one.event, 0, 0)
-            if isinstance(after, State):
+            if isinstance(after, State) and after is not state:
                 state, folded = after, folded + 1
                 assert state.version == folded
+
+
+HOUR = 3600 * 1_000_000
+ID = bytes(range(16))
+
+
+class TestLaw9:
+    """A repetition changes nothing for 25 h of event time."""
+
+    @given(st.data(), st.sampled_from(KINDS))
+    def test_repetitions_at_any_place_change_nothing(self, data: st.DataObject, kind: Kind) -> None:
+        history = data.draw(histories(kind, max_size=5, ids=st.none(), times=st.integers(0, 24 * HOUR), bad=False))
+        keyed = [one.event._replace(idempotency_id=bytes((place,)) * 16) for place, one in enumerate(history)]
+        once = fold_all(kind, [(event, 0, 0) for event in keyed])
+        repeated = list[Upsert]()
+        for event in keyed:
+            repeated.append(event)
+            again = data.draw(st.lists(st.tuples(st.sampled_from(repeated), st.integers(0, 24 * HOUR)), max_size=3))
+            repeated += [event._replace(received_at=at, request_id="again", detail=event.detail) for event, at in again]
+        folded = fold_all(kind, [(event, 0, 0) for event in repeated])
+        # What was rejected, an item without item_type, may be folded when it comes again.
+        if kind == "users" or not history or history[0].event.detail is not None:
+            assert folded == once
+
+    @pytest.mark.parametrize(("hours", "version"), [(0, 2), (-3, 2), (25, 2), (26, 3)])
+    def test_for_so_long(self, hours: int, version: int) -> None:
+        at = 100 * HOUR
+        first = item(idempotency_id=ID, attributes='{"a":1}', received_at=at)
+        other = upsert(attributes='{"a":2}', received_at=at)
+        state = fold("items", first, other, first._replace(received_at=at + hours * HOUR, request_id="again"))
+        assert (state.version, state.attributes) == (version, {"a": 2 if version == 2 else 1})
+
+    def test_a_microsecond_more(self) -> None:
+        events = [item(idempotency_id=ID, received_at=at) for at in (0, 25 * HOUR, 25 * HOUR + 1, 50 * HOUR + 1)]
+        assert fold("items", *events).version == 2
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_what_came_between_stays(self, kind: Kind) -> None:
+        detail = "product" if kind == "items" else None
+        deletion = upsert(status="deleted", idempotency_id=ID, detail=detail)
+        state = fold(kind, deletion, upsert(status="active", attributes='{"b":1}'), deletion._replace(request_id="again"))
+        assert (state.status, state.attributes, state.version) == ("active", {"b": 1}, 2)
+        creation = upsert(status="active", attributes='{"a":1}', idempotency_id=ID, detail=detail)
+        state = fold(kind, creation, upsert(status="deleted"), creation._replace(request_id="again"))
+        assert (state.status, state.version) == ("deleted", 2)
+
+    def test_a_repetition_is_not_rejected_for_what_came_between(self) -> None:
+        half = of_size(ATTRIBUTES_MAX_BYTES // 2 + 10)
+        first = item(attributes=half, idempotency_id=ID)
+        events = [
+            first,
+            upsert(attributes='{"a":null}'),
+            upsert(attributes=of_size(ATTRIBUTES_MAX_BYTES // 2 + 10, "b")),
+            first,
+        ]
+        assert fold("items", *events).attributes.keys() == {"a", "b"}
+
+    def test_what_was_rejected_is_no_repetition(self) -> None:
+        events = [upsert(idempotency_id=ID), item(), upsert(idempotency_id=ID, attributes='{"a":1}')]
+        state = fold_all("items", [(event, 0, 0) for event in events])
+        assert state is not None
+        assert (state.version, state.attributes) == (2, {"a": 1})
+
+    def test_ids_are_each_records_own(self) -> None:
+        assert fold("items", item(entity_id="A", idempotency_id=ID)).version == 1
+        assert fold("items", item(entity_id="B", idempotency_id=ID)).version == 1
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_they_are_forgotten_in_time_and_never_too_many(self, kind: Kind) -> None:
+        events = [
+            item(detail="product" if kind == "items" else None, idempotency_id=place.to_bytes(16, "big"))
+            for place in range(10_001)
+        ]
+        state = fold(kind, *events)
+        assert (state.version, len(state.ids)) == (10_001, 10_000 * 24)
+        for place, version in ((0, 10_002), (2, 10_001), (10_000, 10_001)):
+            after = FOLD[kind](state, events[place], 0, 0)
+            assert isinstance(after, State)
+            assert after.version == version
+        later = FOLD[kind](state, upsert(received_at=25 * HOUR + 1_001), 0, 0)
+        assert isinstance(later, State)
+        assert later.ids == b""
 
 
 @given(st.data(), st.sampled_from(KINDS))

@@ -279,8 +279,8 @@ class World:
     def ports(self, process: Process) -> Ports:
         held = self.pace == "overlapped"
         return Ports(
-            store=lambda name: Store(process, MemoryStateStore(self.database), held),
-            topics=lambda: Topics(process, MemoryStateTopics(self.topics), held),
+            store=lambda _name, _steps: Store(process, MemoryStateStore(self.database), held),
+            topics=lambda _steps: Topics(process, MemoryStateTopics(self.topics), held),
             log=Log(process, MemoryLogReader(self.log)),
             registry=REGISTRY,
             masters=MASTERS,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
 
 from foldline.adapters.postgres import Connection, connect
-from foldline.domain.errors import FoldlineError
+from foldline.domain.errors import FoldlineError, Unreachable
 from foldline.domain.records import Upsert
 from foldline.settings import Settings
 from processors import rebuild
@@ -31,6 +32,14 @@ def events(chosen: random.Random, count: int, keys: int = 60) -> list[Upsert]:
         )
         for number in range(count)
     ]  # fmt: skip
+
+
+def keyed(sent: list[Upsert]) -> list[Upsert]:
+    """The events with ids, every third of them once more a hundred events later."""
+    with_ids = [event._replace(idempotency_id=event.record_index.to_bytes(16, "big")) for event in sent]
+    return [
+        again for place in range(0, len(sent), 100) for again in with_ids[place : place + 100] + with_ids[:place:3][-40:]
+    ]
 
 
 @pytest.fixture
@@ -65,14 +74,19 @@ def swapped(settings: Settings, connection: Connection) -> rebuild.Swap:
 
 
 def test_a_replay_gives_the_live_state_again(settings: Settings, connection: Connection) -> None:
-    append(settings, "items", events(random.Random(1), 3000))
-    append(settings, "users", [event._replace(detail=5) for event in events(random.Random(2), 500)])
+    append(settings, "items", keyed(events(random.Random(1), 3000)))
+    append(settings, "users", keyed([event._replace(detail=5) for event in events(random.Random(2), 500)]))
     with running(settings):
         wait_applied(settings)
+    assert sum(state["version"] for state in table(settings).values()) == 3500
     compared = built(settings, connection)
     assert compared.differences == []
     assert compared.rows[0] == compared.rows[1] == len(table(settings))
     assert compared.checksums[0] == compared.checksums[1]
+    with connection.transaction():
+        connection.execute("UPDATE gen_1.items SET ids = '' WHERE item_id = 'P-7'")
+    (forgotten,) = built(settings, connection).differences
+    assert (forgotten.kind, forgotten.entity_id) == ("items", "P-7")
 
 
 def test_swaps_under_writes_lose_and_double_nothing(settings: Settings, connection: Connection) -> None:
@@ -102,6 +116,25 @@ def test_swaps_under_writes_lose_and_double_nothing(settings: Settings, connecti
     assert_equal(settings, [("items", event) for event in sent])
     assert [one.status for one in generations.generations(connection)] == ["old", "old", "old", "live"]
     assert generations.drop_expired(connection) == [1, 2]
+
+
+def test_a_swap_that_is_stopped_lets_the_writers_go_on(
+    settings: Settings, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = built(settings, connection)
+    append(settings, "items", events(random.Random(6), 10))
+
+    def stopped(*_: Any) -> list[Any]:
+        with running(settings):
+            wait_applied(settings)
+        return []
+
+    monkeypatch.setattr(rebuild, "IDLE_MILLISECONDS", 500)
+    monkeypatch.setattr(rebuild, "_moved", stopped)
+    with pytest.raises(Unreachable, match="idle-in-transaction"):
+        rebuild.swap(connection, settings, newest(connection), compared, ignore)
+    with connect(settings.database_url, "test") as another:
+        assert live_generation(another) == 1
 
 
 def test_what_another_fold_makes_another_is_published_though_no_event_changed_it(

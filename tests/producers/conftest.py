@@ -37,6 +37,17 @@ class Gateway:
         return httpx.Client(base_url=self.url, headers=headers, timeout=40, trust_env=False, **others)
 
 
+def as_role(settings: Settings, role: str) -> Settings:
+    """The same settings for a new user of the database, who is a member of a role and nothing else."""
+    user, password = f"{role}_{secrets.token_hex(4)}", secrets.token_hex(8)
+    with psycopg.connect(settings.database_url, autocommit=True) as connection:
+        connection.execute(f"CREATE USER {user} PASSWORD '{password}' IN ROLE {role}".encode())
+    parts = urlsplit(settings.database_url)
+    place = parts.netloc.rpartition("@")[2]
+    url = urlunsplit(parts._replace(netloc=f"{user}:{password}@{place}"))
+    return settings.model_copy(update={"database_url": url})
+
+
 @contextmanager
 def gateway_of(settings: Settings) -> Iterator[Gateway]:
     """A gateway on a port of its own, drained at the end."""
@@ -64,14 +75,16 @@ def stage(kafka: str, postgres: str) -> Iterator[Settings]:
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     url = urlunsplit(urlsplit(postgres)._replace(path=f"/{name}"))
-    settings = prepared(kafka, url, f"test-{secrets.token_hex(4)}.", delivery_timeout_seconds=5, database_timeout_seconds=3)
-    with running(settings):
+    settings = prepared(
+        kafka, url, f"test-{secrets.token_hex(4)}.", delivery_timeout_seconds=5, database_timeout_seconds=3, sign_ups=10_000
+    )
+    with running(as_role(settings, "foldline_processor")):
         yield settings
 
 
 @pytest.fixture(scope="session")
 def gateway(stage: Settings) -> Iterator[Gateway]:
-    with gateway_of(stage) as running_gateway:
+    with gateway_of(as_role(stage, "foldline_gateway")) as running_gateway:
         yield running_gateway
 
 

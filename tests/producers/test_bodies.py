@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from foldline.settings import Settings
-from producers.gateway.bodies import drain, read_body
+from producers.gateway.bodies import REQUEST_BYTES, Held, Room, drain, read_body
 from producers.gateway.envelope import Refusal
 
 LIMIT = 1000
@@ -43,7 +43,7 @@ class Client:
 
 
 def read(pieces: list[bytes], headers: dict[bytes, bytes] | None = None, limit: int = LIMIT) -> bytes:
-    return asyncio.run(read_body({}, Client(pieces).receive, headers or {}, limit))
+    return asyncio.run(read_body({}, Client(pieces).receive, headers or {}, limit, Held(Room(10**9))))
 
 
 def refusal(pieces: list[bytes], headers: dict[bytes, bytes]) -> int:
@@ -114,7 +114,7 @@ def test_other_encodings_are_not_understood(encoding: bytes) -> None:
 
 def test_a_client_that_leaves_has_sent_no_body() -> None:
     with pytest.raises(ClientDisconnect):
-        asyncio.run(read_body({}, Client([b"{"], leaves=True).receive, {}, LIMIT))
+        asyncio.run(read_body({}, Client([b"{"], leaves=True).receive, {}, LIMIT, Held(Room(10**9))))
 
 
 def drained(client: Client, headers: dict[str, str], **scope: Any) -> bool:
@@ -139,7 +139,7 @@ def test_nothing_is_read_where_nothing_is_sent_or_left() -> None:
     assert drained(Client([]), {})
     client = Client([b"{}"])
     scope: dict[str, Any] = {}
-    assert asyncio.run(read_body(scope, client.receive, {}, LIMIT)) == b"{}"
+    assert asyncio.run(read_body(scope, client.receive, {}, LIMIT, Held(Room(10**9)))) == b"{}"
     assert drained(client, {"content-length": "2"}, **scope)
 
 
@@ -149,3 +149,29 @@ def test_a_large_body_that_is_only_announced_is_not_asked_for() -> None:
 
 def test_a_client_that_leaves_needs_no_answer() -> None:
     assert not drained(Client([b"x"], leaves=True), {"content-length": "1000"})
+
+
+def held_of(room: Room, pieces: list[bytes], headers: dict[bytes, bytes] | None = None) -> Held:
+    held = Held(room)
+    asyncio.run(read_body({}, Client(pieces).receive, headers or {}, LIMIT, held))
+    return held
+
+
+def test_what_all_requests_hold_is_bounded() -> None:
+    room = Room(2 * (REQUEST_BYTES + 50) + REQUEST_BYTES)
+    first, second = held_of(room, [b"x" * 50]), held_of(room, [b"x" * 20, b"x" * 30], {b"content-length": b"50"})
+    assert room.free == REQUEST_BYTES
+    for pieces, headers in (([b"x"], {}), ([gzip.compress(b"x")], {b"content-encoding": b"gzip"})):
+        held = Held(room)
+        with pytest.raises(Refusal) as refusal:
+            asyncio.run(read_body({}, Client(pieces).receive, headers, LIMIT, held))
+        assert (refusal.value.status, refusal.value.headers["Retry-After"]) == (503, "1")
+        held.release()
+    declared, unread = Held(room), Client([b"x"])
+    with pytest.raises(Refusal):
+        asyncio.run(read_body({}, unread.receive, {b"content-length": b"1"}, LIMIT, declared))
+    assert unread.received == 0
+    for held in (first, second, declared):
+        for _ in range(2):
+            held.release()
+    assert room.free == 2 * (REQUEST_BYTES + 50) + REQUEST_BYTES

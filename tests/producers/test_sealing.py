@@ -130,6 +130,17 @@ async def an_upsert_that_was_acknowledged_before_the_delete_is_erased(at: Place)
 
 
 @case
+async def what_a_repeated_deletion_was_sent_with_is_not_readable(at: Place) -> None:
+    for gateway in (at.gateway(), at.gateway()):
+        records = request((None, SECRET), ("deleted", None), (None, SECRET), ("deleted", None))
+        await gateway.append(
+            "users", [event._replace(idempotency_id=bytes((event.record_index,)) * 16) for event in records], "00"
+        )
+    assert await at.user() == ("deleted", {}, 4)
+    assert at.living_keys() == 0
+
+
+@case
 async def an_upsert_after_the_answer_to_the_delete_keeps_its_attributes(at: Place) -> None:
     one, two = at.gateway(), at.gateway()
     await send(one, (None, SECRET))

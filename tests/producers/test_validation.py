@@ -295,7 +295,7 @@ def test_what_a_valid_record_says_is_what_the_event_says(kind: Kind, data: st.Da
         detail = record.get("item_type") or parse_rfc3339(record.get("created_at", ""))
         text = event.attributes
         assert event[:4] == ("org_a", record[f"{kind[:-1]}_id"], detail, record.get("status"))
-        assert event[5:] == (STAMP.received_at, STAMP.request_id, place, None)
+        assert event[5:] == (STAMP.received_at, STAMP.request_id, place, None, None)
         assert (text is None) == ("attributes" not in record)
         assert text is None or orjson.loads(text) == record["attributes"]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
+import psycopg
 import pytest
 from hypothesis import given
 
@@ -98,11 +99,17 @@ class StateStoreContract:
 
     def test_a_later_state_replaces_the_earlier(self, store: StateStore) -> None:
         store.commit(batch({ITEMS: (0, 1), USERS: (0, 1)}, [state(attributes={"a": 1})], [user(attributes={"a": 1})]))
-        later = {"attributes": {"b": 2}, "version": 2, "updated_at": 3_000_003, "offset": 1, "status": "deleted"}
+        changed: dict[str, Any] = {"attributes": {"b": 2}, "version": 2, "updated_at": 3_000_003, "offset": 1}
+        later = changed | {"status": "deleted", "ids": bytes(range(200, 248))}
         items, users = [state(detail="article", **later)], [user(detail=-6, **later)]
         store.commit(batch({ITEMS: (1, 2), USERS: (1, 2)}, items, users))
         assert [bare(one) for one in store.load("items", [("org_1", "PROD-1")])] == [bare(one) for one in items]
         assert [bare(one) for one in store.load("users", [("org_1", "USER-1")])] == [bare(one) for one in users]
+        store.commit(batch({ITEMS: (2, 3), USERS: (2, 3)}, [state(offset=2)], [user(offset=2, keys=(b"k" * 16,))]))
+        assert [one.ids for kind in KINDS for one in store.load(kind, [("org_1", "PROD-1"), ("org_1", "USER-1")])] == [
+            b"",
+            b"",
+        ]
 
     @pytest.mark.parametrize(
         "moves",
@@ -292,3 +299,24 @@ class TestPostgres(StateStoreContract):
         yield store
         for one in opened:
             one.close()
+
+    def test_between_two_messages_no_position_is_locked(
+        self, connect: Callable[[], StateStore], database: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A process that is stopped there keeps nobody from taking its partitions over."""
+        store, wait, messages = connect(), psycopg.Connection.wait, 0
+        with psycopg.connect(database, autocommit=True) as other:
+
+            def waited(connection: Any, *args: Any, **options: Any) -> Any:
+                nonlocal messages
+                answer = wait(connection, *args, **options)
+                if connection is not other:
+                    messages += 1
+                    other.execute("SELECT FROM foldline_control.positions FOR UPDATE NOWAIT")
+                return answer
+
+            monkeypatch.setattr(psycopg.Connection, "wait", waited)
+            store.commit(batch({ITEMS: (0, 5), USERS: (0, 5)}, [state()], [user()], [letter(3)]))
+            store.move_published({ITEMS: (0, 5), USERS: (0, 5)})
+            assert messages >= 5  # a beginning, three copies and an end, and what is published
+            assert {position.published for position in store.positions().values()} == {0, 5}

@@ -67,19 +67,19 @@ def test_versions_that_read_each_other_pass(change: Callable[[Definition], None]
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        (adding("string"), "item_upserted.v2 has new without a default, and item_upserted.v1 does not have it"),
-        (without("request_id"), "item_upserted.v1 has request_id without a default, and item_upserted.v2 does not have it"),
-        (typed("record_index", "long"), "record_index has another type in item_upserted.v2 than in item_upserted.v1"),
-        (typed("record_index", "string"), "record_index has another type in item_upserted.v2 than in item_upserted.v1"),
-        (typed("status", ["null", "string", "int"]), "status has another type in item_upserted.v2 than in item_upserted.v1"),
-        (typed("received_at", "long"), "received_at has another type in item_upserted.v2 than in item_upserted.v1"),
-        (adding("string", default=None), "item_upserted.v2 is no Avro schema of a record: Default value <None>"),
-        (adding(["null", "string"], default="x"), "item_upserted.v2: the default of new is not of its type"),
-        (adding("strnig", default=""), "item_upserted.v2 is no Avro schema of a record: foldline.strnig"),
-        (lambda d: d.update(name="Item"), "item_upserted.v2 is another record than item_upserted.v1"),
+        (adding("string"), "item_upserted.v3 has new without a default, and item_upserted.v1 does not have it"),
+        (without("request_id"), "item_upserted.v1 has request_id without a default, and item_upserted.v3 does not have it"),
+        (typed("record_index", "long"), "record_index has another type in item_upserted.v3 than in item_upserted.v1"),
+        (typed("record_index", "string"), "record_index has another type in item_upserted.v3 than in item_upserted.v1"),
+        (typed("status", ["null", "string", "int"]), "status has another type in item_upserted.v3 than in item_upserted.v1"),
+        (typed("received_at", "long"), "received_at has another type in item_upserted.v3 than in item_upserted.v1"),
+        (adding("string", default=None), "item_upserted.v3 is no Avro schema of a record: Default value <None>"),
+        (adding(["null", "string"], default="x"), "item_upserted.v3: the default of new is not of its type"),
+        (adding("strnig", default=""), "item_upserted.v3 is no Avro schema of a record: foldline.strnig"),
+        (lambda d: d.update(name="Item"), "item_upserted.v3 is another record than item_upserted.v1"),
         (
             lambda d: d.update(type="enum", symbols=["A"]),
-            "item_upserted.v2 is no Avro schema of a record: it is of type",
+            "item_upserted.v3 is no Avro schema of a record: it is of type",
         ),
     ],
 )
@@ -90,10 +90,10 @@ def test_versions_that_do_not_are_named(change: Callable[[Definition], None], fa
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        (adding("string"), "item_upserted.v2 cannot read what item_upserted.v1 writes"),
-        (without("request_id"), "item_upserted.v1 cannot read what item_upserted.v2 writes"),
-        (typed("record_index", "long"), "item_upserted.v1 cannot read what item_upserted.v2 writes"),
-        (typed("record_index", "string"), "item_upserted.v2 cannot read what item_upserted.v1 writes"),
+        (adding("string"), "item_upserted.v3 cannot read what item_upserted.v1 writes"),
+        (without("request_id"), "item_upserted.v1 cannot read what item_upserted.v3 writes"),
+        (typed("record_index", "long"), "item_upserted.v1 cannot read what item_upserted.v3 writes"),
+        (typed("record_index", "string"), "item_upserted.v3 cannot read what item_upserted.v1 writes"),
     ],
 )
 def test_what_is_written_is_read_back_in_earnest(change: Callable[[Definition], None], fault: str) -> None:
@@ -104,8 +104,8 @@ def test_what_is_written_is_read_back_in_earnest(change: Callable[[Definition], 
 
 def test_versions_count_from_one_and_a_topic_has_one_record() -> None:
     *bundle, added = planted(lambda _: None)
-    assert faults([*bundle, added._replace(version=3)]) == [
-        "item_upserted.v3 is number 2 of items.upserts.v1: it must be item_upserted.v2"
+    assert faults([*bundle, added._replace(version=4)]) == [
+        "item_upserted.v4 is number 3 of items.upserts.v1: it must be item_upserted.v3"
     ]
     assert "user_upserted.v1 is number 2 of items.upserts.v1: it must be item_upserted.v2" in faults(
         [bundle[0], bundle[1]._replace(topic="items.upserts.v1")]
@@ -128,5 +128,5 @@ def test_what_is_found_fails_the_check(monkeypatch: pytest.MonkeyPatch, capsys: 
     out, err = capsys.readouterr()
     assert (out, err.splitlines()[0]) == (
         "",
-        "item_upserted.v2 has new without a default, and item_upserted.v1 does not have it",
+        "item_upserted.v3 has new without a default, and item_upserted.v1 does not have it",
     )

@@ -20,6 +20,8 @@ IDS = [
     (3, "item_state", 1, "items.state.v1"),
     (4, "user_state", 1, "users.state.v1"),
     (5, "user_upserted", 2, "users.upserts.v1"),
+    (6, "item_upserted", 2, "items.upserts.v1"),
+    (7, "user_upserted", 3, "users.upserts.v1"),
 ]
 
 every_schema = pytest.mark.parametrize("schema", schemas.bundle(), ids=lambda schema: f"{schema.record}.v{schema.version}")

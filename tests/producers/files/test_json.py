@@ -153,6 +153,26 @@ def test_brackets_in_strings_and_quotes_in_strings_are_text() -> None:
     assert attributes(found)[0] == {'}]"\\{[,': '}]"\\{[,', "deep": {"a": [[{"b": '}]"\\{[,'}]]}}
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("between", [",", " ,\n  "])
+def test_what_looks_like_the_end_of_a_record_and_is_none(size: int, between: str) -> None:
+    sent = [
+        {"stock": [{"shop": 1}, {"shop": 2}]},
+        {"text": "},{", "other": '"},{"'},
+        {"text": "}]", "stock": [{"shop": "\\\\"}, {"shop": "{"}, {}]},
+        {},
+        {"text": "}"},
+    ]
+    common = {"item_id": "A", "item_type": "p", "status": "active"}
+    rows = [json.dumps(common | {"attributes": own}) for own in sent]
+    rows = [row.replace("}, {", "}" + between + "{") for row in rows]
+    found = read("[" + between.join(rows * 3) + "]", size=size)
+    assert (found.errors, attributes(found)) == ([], sent * 3)
+    lines = between.count("\n")
+    wrong = read("[" + between.join([A, rows[1], A, "5"]) + "]", size=size)
+    assert lines_of(wrong) == [(1 + 3 * lines, 4, "", "invalid_type")]
+
+
 def test_an_id_that_comes_again_is_a_warning() -> None:
     for data, lines in ((f"[{A},\n{B},\n\n{A}\n,{A}]", (4, 5)), (f"{A}\n{B}\n\n{A}\n{A}", (4, 5))):
         found = read(data)
