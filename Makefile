@@ -20,13 +20,15 @@ help: ## list the targets
 setup: $(READY) ## make .venv with everything that the other targets need
 
 # uv removes from the environment what is not locked, so it lives in one of its own below.
-$(READY): pyproject.toml uv.lock
+$(READY): pyproject.toml uv.lock $(wildcard compiled/*.toml compiled/Cargo.lock compiled/src/*.rs)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Foldline needs Python 3.11 or newer: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(UV) --version 2>/dev/null | grep -q "^uv $(UV_VERSION)" || \
 		{ $(PYTHON) -m venv --clear .venv/uv && .venv/uv/bin/python -m pip install --quiet uv==$(UV_VERSION); }
 	$(UV) sync --frozen --quiet --python $(BIN)/python
+	@$(UV) pip install --quiet --python $(BIN)/python ./compiled || \
+		echo "foldline-compiled needs cargo: without it everything works, and items are folded at a third of the speed" >&2
 	$(BIN)/python -m foldline.embedded
 	@touch $@
 

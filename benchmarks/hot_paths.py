@@ -29,7 +29,6 @@ from foldline.settings import Settings
 from processors.batch import BatchFolder, Stretch
 from producers.validation import Stamp, validate
 from projections.memory import MemoryDatabase, MemoryStateStore
-from projections.tables import copy_text
 
 Work: TypeAlias = Callable[[], object]
 
@@ -69,8 +68,8 @@ def paths() -> dict[str, Work]:
         "encode upserts": lambda: [codec.encode(event) for event in events],
         "decode upserts": lambda: [codec.decode(record.value()) for record in records],
         "fold": lambda: folder.fold(stretches, {}),  # type: ignore[arg-type]
-        "copy": lambda: copy_text("items", rows),
-        "encode states": lambda: [states.encode(row.state, row.attributes, 1) for row in rows],
+        "copy": rows.copy_text,
+        "encode states": lambda: list(rows.messages(states, 1)),
     }
 
 

@@ -90,6 +90,7 @@ class Settings(BaseSettings):
     consumer_group: str = "foldline-processors"
     group_instance_id: str | None = None
     session_timeout_seconds: PositiveSeconds = 10.0
+    compiled: bool = True
     batch_records: PositiveInt = 30_000
     batch_bytes: PositiveInt = 16 * 1024 * 1024
     cache_bytes: PositiveInt = 128 * 1024 * 1024

@@ -9,8 +9,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-import orjson
-
 from foldline.adapters.codec import Registry, UpsertCodec
 from foldline.adapters.consumer import Record, digest
 from foldline.adapters.seals import MasterKeys
@@ -18,9 +16,10 @@ from foldline.domain.fold import FOLD, key_fault
 from foldline.domain.keys import split_key
 from foldline.domain.records import KINDS, Kind, Rejection, State, Upsert
 from foldline.steps import Steps
-from processors.cache import BYTES_PER_JSON_BYTE, STATE_BYTES, StateCache, weight
+from processors.memory import BYTES_PER_JSON_BYTE, STATE_BYTES, StateCache
 from processors.opening import Opener
-from projections.state import Commit, DeadLetter, Erasure, Move, Partition, Row, StateStore
+from projections.rows import Rows
+from projections.state import Commit, DeadLetter, Erasure, Move, Partition, StateStore
 
 # How many ids go into one load.
 LOAD_IDS = 2000
@@ -38,11 +37,10 @@ class Stretch(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What so many records come to. `dirty` are its states by key, reachable until the commit's outcome is known."""
+    """What so many records come to."""
 
     records: int
     commit: Commit
-    dirty: Mapping[Partition, Mapping[bytes, State]]
 
 
 class BatchFolder:
@@ -56,13 +54,16 @@ class BatchFolder:
         partitions: int,
         cache_bytes: int,
         steps: Steps | None = None,
+        *,
+        compiled: bool = True,
     ) -> None:
-        """`partitions` is how many each upsert topic has; `cache_bytes` bounds the states kept, of both kinds together."""
+        """`partitions` is how many each upsert topic has; `cache_bytes` bounds the states kept, of both kinds together;
+        `compiled` folds items so where that is installed."""
         self._store, self._steps = store, steps or Steps()
         self._opener = Opener(store, masters)
         self._partitions = partitions
         self._codecs = {kind: UpsertCodec(kind, registry) for kind in KINDS}
-        self.cache = StateCache(cache_bytes)
+        self.cache = StateCache(cache_bytes, partitions, compiled=compiled)
 
     def forget(self) -> None:
         """Drops every state and key: what comes next is loaded from the tables."""
@@ -70,75 +71,54 @@ class BatchFolder:
         self._opener.forget()
 
     def fold(
-        self,
-        stretches: Mapping[Partition, Stretch],
-        uncommitted: Mapping[Partition, Mapping[bytes, State]],
-        refused: str | None = None,
+        self, stretches: Mapping[Partition, Stretch], uncommitted: Mapping[Partition, Rows], refused: str | None = None
     ) -> Batch:
         """Folds on top of the table and of `uncommitted`, the states of a batch whose commit is still under way.
 
         With `refused`, the database's word on the data of this one record, it becomes a dead letter instead.
         """
-        dirty: dict[Partition, dict[bytes, State]] = {}
-        rows: dict[Partition, list[Row]] = {}
+        rows: dict[Partition, Rows] = {}
         letters: list[DeadLetter] = []
         erasures: list[Erasure] = []
         for partition, stretch in stretches.items():
-            dirty[partition] = {}
-            before = uncommitted.get(partition, {})
-            self.fold_on(partition, stretch.records, before, dirty[partition], letters, erasures, refused)
-        with self._steps.step("encode rows"):
-            for partition, states in dirty.items():
-                rows[partition] = [_row(key, state) for key, state in states.items()]
-                self.cache.update(partition[0], {row.key: row.state for row in rows[partition]})
-            self.cache.evict()
+            self.fold_on(partition, stretch.records, uncommitted.get(partition), letters, erasures, refused)
+            rows[partition] = self.changed(partition)
+        self.cache.evict()
         records = sum(len(stretch.records) for stretch in stretches.values())
-        return Batch(records, Commit(_moves(stretches), rows, letters, erasures), dirty)
-
-    def _load(self, partition: Partition, keys: Iterable[bytes | None], uncommitted: Mapping[bytes, State]) -> None:
-        if self.cache.complete:
-            return
-        kind = partition[0]
-        ids: dict[tuple[str, str], bytes] = {}
-        for key in set(keys).difference(self.cache.states[kind]):
-            if key is None:
-                continue
-            if key in uncommitted:
-                self.cache.put(kind, key, uncommitted[key])
-            elif (pair := split_key(key)) is not None:
-                ids[pair] = key
-        for pairs in batched(list(ids), LOAD_IDS):
-            for state in self._store.load(kind, pairs):
-                if state.partition == partition[1]:  # else a stray record has the key; the state may be changing elsewhere
-                    self.cache.put(kind, ids[state.org_id, state.entity_id], state)
+        return Batch(records, Commit(_moves(stretches), rows, letters, erasures))
 
     def fold_on(
         self,
         partition: Partition,
         records: Sequence[Record],
-        uncommitted: Mapping[bytes, State],
-        dirty: dict[bytes, State],
+        uncommitted: Rows | None,
         letters: list[DeadLetter],
         erasures: list[Erasure],
         refused: str | None = None,
     ) -> None:
-        """Folds records on top of `dirty`, what is in memory and the table, into `dirty`."""
+        """Folds records of a partition on top of what is in memory, `uncommitted` and the table."""
         kind, number = partition
+        states, codec = self.cache.of[kind], self._codecs[kind]
         keys = [record.key() for record in records]
         with self._steps.step("load"):
             self._load(partition, keys, uncommitted)
-        decode, fold, states = self._codecs[kind].decode, FOLD[kind], self.cache.states[kind]
+        if refused is None:
+            with self._steps.step("fold"):
+                left = states.fold(number, keys, records, codec.layouts)
+            if len(left) < len(keys):
+                keys, records = [keys[place] for place in left], [records[place] for place in left]
         with self._steps.step("decode"):
-            events = [decode(record.value()) for record in records]
+            events = [codec.decode(record.value()) for record in records]
         sealed = kind == "users"
         if sealed:
             self._opener.prepare(events, records)
         began = time.perf_counter()
+        fold = FOLD[kind]
         for key, record, event in zip(keys, records, events, strict=True):
             if type(event) is not Upsert:
                 letters.append(_letter(kind, record, event, None))  # type: ignore[arg-type]
                 continue
-            state = dirty.get(key) or states.get(key)  # type: ignore[arg-type]
+            state = states.get(key)
             if (
                 state is None
                 or state.entity_id != event.entity_id
@@ -153,12 +133,33 @@ class BatchFolder:
                 event = self._opener.open(event)
             after = fold(state, event, number, record.offset()) if refused is None else Rejection("refused", "", refused)
             if type(after) is State:
-                dirty[key] = after  # type: ignore[index]
+                states.keep(key, after)  # type: ignore[arg-type]
                 if sealed and event.status == "deleted" and after is not state:
                     erasures.append(self._opener.erasure(state, event, after))
             else:
                 letters.append(_letter(kind, record, after, event))  # type: ignore[arg-type]
         self._steps.seconds["fold"] += time.perf_counter() - began
+
+    def changed(self, partition: Partition) -> Rows:
+        """The states that were folded of a partition since this was asked last."""
+        with self._steps.step("encode rows"):
+            return self.cache.of[partition[0]].changed()
+
+    def _load(self, partition: Partition, keys: Iterable[bytes | None], uncommitted: Rows | None) -> None:
+        if self.cache.complete:
+            return
+        kind = partition[0]
+        states, ids = self.cache.of[kind], dict[tuple[str, str], bytes]()
+        for key in states.missing(keys):
+            state = None if uncommitted is None else uncommitted.get(key)
+            if state is not None:
+                states.load(key, state)
+            elif (pair := split_key(key)) is not None:
+                ids[pair] = key
+        for pairs in batched(list(ids), LOAD_IDS):
+            for state in self._store.load(kind, pairs):
+                if state.partition == partition[1]:  # else a stray record has the key; the state may be changing elsewhere
+                    states.load(ids[state.org_id, state.entity_id], state)
 
 
 class Collector:
@@ -168,7 +169,6 @@ class Collector:
         """`start` is the partition's position. Where that is the beginning, nothing has to be loaded from the table."""
         self._folder, self._partition, self._start = folder, partition, start
         self._folder.cache.complete = start == 0
-        self._dirty: dict[bytes, State] = {}
         self._letters: list[DeadLetter] = []
         self._erasures: list[Erasure] = []
         self._last: Record | None = None
@@ -176,14 +176,15 @@ class Collector:
 
     def add(self, records: Sequence[Record]) -> None:
         """Folds the next records."""
-        self._folder.fold_on(self._partition, records, {}, self._dirty, self._letters, self._erasures)
+        self._folder.fold_on(self._partition, records, None, self._letters, self._erasures)
         self._last = records[-1]
         self._bound += sum(STATE_BYTES + BYTES_PER_JSON_BYTE * len(record.value() or b"") for record in records)
 
     def weighs(self, limit_bytes: int) -> bool:
         """Whether what is to be committed weighs so much in memory."""
         if self._bound > limit_bytes:
-            self._bound = sum(map(weight, self._dirty.values())) + len(self._letters) * STATE_BYTES
+            changed_weight = self._folder.cache.of[self._partition[0]].changed_weight
+            self._bound = changed_weight + len(self._letters) * STATE_BYTES
         return self._bound > limit_bytes
 
     def commit(self) -> Commit | None:
@@ -192,20 +193,12 @@ class Collector:
             return None
         last, start = self._last, self._start
         move = Move(start, last.offset() + 1, last.offset(), digest(last))
-        rows = [_row(key, state) for key, state in self._dirty.items()]
-        self._folder.cache.update(self._partition[0], {row.key: row.state for row in rows})
+        rows = self._folder.changed(self._partition)
         self._folder.cache.evict()
         commit = Commit({self._partition: move}, {self._partition: rows}, self._letters, self._erasures)
-        self._dirty, self._letters, self._erasures = {}, [], []
+        self._letters, self._erasures = [], []
         self._last, self._start, self._bound = None, move.end, 0
         return commit
-
-
-def _row(key: bytes, state: State) -> Row:
-    text = orjson.dumps(state.attributes)
-    if state.attributes_bound > 2 * len(text):  # every merge adds to the bound; now the size is known
-        state = State._make((*state[:10], len(text), *state[11:]))
-    return Row._make((key, state, text.decode()))
 
 
 def _moves(stretches: Mapping[Partition, Stretch]) -> dict[Partition, Move]:

@@ -24,15 +24,14 @@ from foldline.domain.errors import Conflict, FoldlineError, Unreachable
 from foldline.domain.keys import message_key, split_key
 from foldline.steps import Steps
 from processors.batch import LOAD_IDS, Batch, batched
-from projections.state import DeadLetter, Partition, Position, Row, StateStore
+from projections.rows import PlainRows, Row, Rows
+from projections.state import DeadLetter, Partition, Position, StateStore
 from projections.topics import Publication, StateTopics
 
 # How many records of the log one step of a recovery goes over.
 RECOVERY_RECORDS = 5000
 # How often what is due is looked for.
 DUE_SECONDS = 5.0
-# What a row weighs in memory beside its attributes, which are there as an object and as text.
-ROW_BYTES = 800
 
 
 class Publisher:
@@ -158,7 +157,7 @@ class Publisher:
         moves: dict[Partition, tuple[int, int]] = {}
         for partition in sorted(touched):
             start = end = self._published[partition]
-            rows: dict[bytes, Row] = {}
+            rows: Rows = PlainRows(partition[0])
             letters: list[DeadLetter] = []
             for batch in batches:
                 move = batch.commit.moves.get(partition)
@@ -167,10 +166,11 @@ class Publisher:
                 if move.start != end:
                     raise Conflict(f"{partition} is published to {end}, the next batch begins at {move.start}")
                 end = move.end
-                rows.update((row.key, row) for row in batch.commit.rows.get(partition, ()))
+                newer = batch.commit.rows[partition]
+                rows = rows.then(newer) if len(rows) else newer
                 letters += [letter for letter in batch.commit.letters if (letter.kind, letter.partition) == partition]
             if end > start:
-                publications[partition] = Publication(list(rows.values()), letters)
+                publications[partition] = Publication(rows, letters)
                 moves[partition] = (start, end)
         self._send(publications, moves)
 
@@ -199,20 +199,21 @@ class Publisher:
             self._topics.publish({partition: Publication(self._states_of(partition, ids), [])}, self._store.generation)
             self._store.remove_pending(partition, ids)
 
-    def _rows_of(self, partition: Partition, start: int, end: int) -> list[Row]:
+    def _rows_of(self, partition: Partition, start: int, end: int) -> Rows:
         kind, number = partition
         keys = {record.key() for record in self._log.read(kind, number, start, end)}
         return self._states_of(partition, [pair for key in keys if key is not None and (pair := split_key(key)) is not None])
 
-    def _states_of(self, partition: Partition, ids: Sequence[tuple[str, str]]) -> list[Row]:
+    def _states_of(self, partition: Partition, ids: Sequence[tuple[str, str]]) -> Rows:
         kind, number = partition
         states = [state for pairs in batched(ids, LOAD_IDS) for state in self._store.load(kind, pairs)]
-        return [
+        rows = [
             Row(message_key(state.org_id, state.entity_id), state, orjson.dumps(state.attributes).decode())
             for state in states
             if state.partition == number  # else a dead letter of this partition has the key of another one's record
         ]
+        return PlainRows(kind, rows)
 
 
 def _size(batch: Batch) -> int:
-    return sum(6 * len(row.attributes) + ROW_BYTES for rows in batch.commit.rows.values() for row in rows)
+    return sum(rows.weight() for rows in batch.commit.rows.values())

@@ -81,7 +81,9 @@ def fold_partition(
     kind, number = partition
     with closing(PostgresStateStore(settings, "foldline replay", generation)) as store:
         start = store.positions()[partition].applied
-        folder = BatchFolder(store, registry_of(settings), MasterKeys(settings), settings.partitions, REPLAY_BYTES)
+        folder = BatchFolder(
+            store, registry_of(settings), MasterKeys(settings), settings.partitions, REPLAY_BYTES, compiled=settings.compiled
+        )
         collector = Collector(folder, partition, start)
         place = TopicPartition(settings.topic_prefix + UPSERTS_TOPIC[kind], number, start)
         for records in _records(settings, place, end):

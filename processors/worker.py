@@ -53,7 +53,13 @@ class Worker:
         self._store = ports.store("foldline process: load", self.steps)
         self._commit_store = ports.store("foldline process: commit", self.steps)
         self._folder = BatchFolder(
-            self._store, ports.registry, ports.masters, settings.partitions, settings.cache_bytes, self.steps
+            self._store,
+            ports.registry,
+            ports.masters,
+            settings.partitions,
+            settings.cache_bytes,
+            self.steps,
+            compiled=settings.compiled,
         )
         self._publisher = Publisher(
             ports.store("foldline process: publish", self.steps),
@@ -98,7 +104,7 @@ class Worker:
             self._settle()
         stretches, back = self._accepted(records)
         if stretches:
-            batch = self._folder.fold(stretches, self._inflight[1].dirty if self._inflight else {})
+            batch = self._folder.fold(stretches, self._inflight[1].commit.rows if self._inflight else {})
             with self.steps.step("wait for commit"):
                 settled = self._settle()
             if not settled:
@@ -155,7 +161,7 @@ class Worker:
         return stretches, back
 
     def _next_batch_records(self, batch: Batch) -> int:
-        size = sum(len(row.attributes) for rows in batch.commit.rows.values() for row in rows)
+        size = sum(rows.attributes_bytes() for rows in batch.commit.rows.values())
         fit = self._settings.batch_bytes * batch.records // max(1, size)
         return max(1, min(fit, 2 * self.batch_records, self._settings.batch_records))
 

@@ -16,7 +16,8 @@ from foldline.domain.errors import BadData, Conflict
 from foldline.domain.keys import message_key
 from foldline.domain.records import KINDS, Kind, State
 from foldline.domain.values import faults, string_fault
-from projections.state import ERASED, Commit, DeadLetter, Erasure, Keyring, Partition, Position, Row
+from projections.rows import Row
+from projections.state import ERASED, Commit, DeadLetter, Erasure, Keyring, Partition, Position
 from projections.topics import Publication
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from foldline.domain.records import Kind, State
+from projections.rows import Rows
 
 Partition: TypeAlias = tuple[Kind, int]
 
@@ -55,14 +56,6 @@ class DeadLetter(NamedTuple):
     logged_at: int
 
 
-class Row(NamedTuple):
-    """A state to be written: its message key, the state, and its attributes as compact JSON text."""
-
-    key: bytes
-    state: State
-    attributes: str
-
-
 ERASED = "it was erased with its user"  # the message of a dead letter whose value is gone
 
 
@@ -84,7 +77,7 @@ class Commit(NamedTuple):
     """A batch of one or more partitions, folded."""
 
     moves: Mapping[Partition, Move]
-    rows: Mapping[Partition, Sequence[Row]]
+    rows: Mapping[Partition, Rows]
     letters: Sequence[DeadLetter]
     erasures: Sequence[Erasure] = ()
 

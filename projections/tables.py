@@ -23,11 +23,9 @@ from foldline.settings import Settings
 from foldline.steps import Steps
 from projections.generations import live_generation, schema_name
 from projections.sql import queries
-from projections.state import Commit, DeadLetter, Erasure, Keyring, Partition, Position, Row
+from projections.state import Commit, DeadLetter, Erasure, Keyring, Partition, Position
 
 _SQL = queries("states")
-# What COPY's text format escapes.
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 class PostgresStateStore:
@@ -82,7 +80,7 @@ class PostgresStateStore:
             with self._connection.cursor().copy(self._sql[f"copy_{kind}"].encode()) as copy:
                 for (row_kind, _), rows in commit.rows.items():
                     if row_kind == kind:
-                        copy.write(copy_text(kind, rows).encode())
+                        copy.write(rows.copy_text())
         if commit.letters:
             with self._connection.cursor().copy(self._sql["copy_letters"].encode()) as copy:
                 for letter in commit.letters:
@@ -181,21 +179,6 @@ def _state(*row: Any) -> State:
 
 def _erased(erasure: Erasure) -> dict[str, Any]:
     return erasure._asdict() | {"keys": [key_id.hex() for key_id in erasure.keys]}
-
-
-def copy_text(kind: Kind, rows: Sequence[Row]) -> str:
-    """The rows in COPY's text format, one a line, in the order of the stage tables' columns."""
-    lines, items = [], kind == "items"
-    for _, state, attributes in rows:
-        org_id, entity_id, detail, status, _, version, first_seen_at, updated_at, partition, offset, _, keys, ids = state
-        line = f"{entity_id}\t{detail}\t{status}\t{attributes}"
-        if "\\" in line or "\n" in line or "\r" in line or line.count("\t") != 3:
-            line = "\t".join(str(field).translate(_ESCAPES) for field in (entity_id, detail, status, attributes))
-        last = "\t" if items else "\t{" + ",".join(f'"\\\\\\\\x{key_id.hex()}"' for key_id in keys) + "}\t"
-        if ids:
-            last += f"\\\\x{ids.hex()}"
-        lines.append(f"{org_id}\t{line}\t{version}\t{first_seen_at}\t{updated_at}\t{partition}\t{offset}{last}\n")
-    return "".join(lines)
 
 
 def ensure_positions(connection: Connection, settings: Settings) -> None:

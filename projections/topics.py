@@ -20,7 +20,8 @@ from foldline.domain.errors import Conflict
 from foldline.domain.records import Kind
 from foldline.settings import Settings
 from foldline.steps import Steps
-from projections.state import DeadLetter, Partition, Row
+from projections.rows import Rows
+from projections.state import DeadLetter, Partition
 
 Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 
@@ -28,7 +29,7 @@ Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 class Publication(NamedTuple):
     """What a partition has to publish: rows, the newest of each key, and dead letters."""
 
-    rows: Sequence[Row]
+    rows: Rows
     letters: Sequence[DeadLetter]
 
 
@@ -115,9 +116,9 @@ class KafkaStateTopics:
         self, partition: Partition, publication: Publication, generation: int
     ) -> Iterator[tuple[str, bytes | None, bytes | None, Headers | None]]:
         kind = partition[0]
-        topic, encode = self._topics[kind], self._codecs[kind].encode
-        for key, state, attributes in publication.rows:
-            yield topic, key, encode(state, attributes, generation), None
+        topic = self._topics[kind]
+        for key, value in publication.rows.messages(self._codecs[kind], generation):
+            yield topic, key, value, None
         for letter in publication.letters:
             yield self._dead_letters, letter.key, letter.value, self._letter_headers(letter)
 

@@ -60,6 +60,8 @@ class UpsertCodec:
         self._prefix = _prefix(registry.id_of(topic))
         self._before = _parsed(schemas.versions(topic)[-2].definition)
         self._fast = {self._prefix: upsert_decoder(kind, len(self._prefix), has_id=True)}
+        self.layouts = [(self._prefix, True)]
+        """How values begin that are under the newest schema or the one before, and whether they have idempotency ids."""
         self.encode = upsert_encoder(kind, self._prefix)
         """The value of an upsert, under the newest schema."""
 
@@ -92,6 +94,7 @@ class UpsertCodec:
                 return Rejection("unknown_schema", "", f"its schema is not one of Avro: {error}"[:500])
             if writer == self._before:
                 self._fast[prefix] = upsert_decoder(self._kind, len(prefix), has_id=False)
+                self.layouts.append((prefix, False))
             # Where the writer's schema is ours there is nothing to resolve, which is faster.
             schema_pair = self._schema_pairs[prefix] = (writer, None if writer == self._schema else self._schema)
         buffer = BytesIO(value)
@@ -111,7 +114,9 @@ class StateCodec:
     """States of one kind to the values of their topic."""
 
     def __init__(self, kind: Kind, registry: Registry) -> None:
-        self.encode = state_encoder(kind, _prefix(registry.id_of(STATE_TOPIC[kind])))
+        self.prefix = _prefix(registry.id_of(STATE_TOPIC[kind]))
+        """How every value begins."""
+        self.encode = state_encoder(kind, self.prefix)
         """The value of a state, from the state, the JSON text of its attributes, and the generation that it belongs to."""
 
 

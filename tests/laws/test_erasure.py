@@ -90,7 +90,7 @@ class World:
         folder = BatchFolder(store, REGISTRY, MASTERS, 2, cache_bytes)
         waiting = None
         for stretches in batches(self.log, size):
-            batch = folder.fold(stretches, waiting.dirty if waiting else {})
+            batch = folder.fold(stretches, waiting.commit.rows if waiting else {})
             if waiting is not None:
                 store.commit(waiting.commit)
             waiting = batch

@@ -108,7 +108,7 @@ class TestLaw1:
             ("items", other): Stretch(0, memory.stretch("items", other, 0, 1)),
             ("items", home): Stretch(2, [third]),
         }
-        batch = folder.fold(stretches, under_way.dirty)
+        batch = folder.fold(stretches, under_way.commit.rows)
         assert [row.state.version for rows in batch.commit.rows.values() for row in rows] == [3]
 
 
@@ -124,7 +124,7 @@ def through_batches(
     folder = BatchFolder(store, REGISTRY, MASTERS, partitions, cache_bytes)
     waiting = None
     for stretches in batches(memory, size):
-        batch = folder.fold(stretches, waiting.dirty if waiting else {})
+        batch = folder.fold(stretches, waiting.commit.rows if waiting else {})
         if waiting is not None:
             store.commit(waiting.commit)
         waiting = batch

@@ -22,7 +22,7 @@ from foldline.domain.keys import message_key
 from foldline.domain.records import Kind, State
 from foldline.settings import Settings
 from projections import CaughtUp, ItemState, TopicPosition, TopicReplaced, Undecodable, UserState, Waiting
-from projections.state import Row
+from projections.rows import PlainRows, Row
 from projections.topics import KafkaStateTopics, Publication
 from tests.pipeline import wait_readable
 
@@ -51,7 +51,7 @@ def publish(settings: Settings, *states: State, generation: int = 1, kind: Kind 
             for state in states
             if state.partition == number
         ]
-        topics.publish({(kind, number): Publication(rows, [])}, generation)
+        topics.publish({(kind, number): Publication(PlainRows(kind, rows), [])}, generation)
     topics.close()
     wait_readable(settings)
 

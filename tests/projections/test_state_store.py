@@ -20,8 +20,9 @@ from foldline.domain.values import normalised
 from foldline.settings import Settings
 from projections.generations import migrate
 from projections.memory import MemoryDatabase, MemoryStateStore
+from projections.rows import PlainRows, Row
 from projections.sql import queries
-from projections.state import ERASED, Commit, DeadLetter, Erasure, Move, Partition, Position, Row, StateStore
+from projections.state import ERASED, Commit, DeadLetter, Erasure, Move, Partition, Position, StateStore
 from projections.tables import PostgresStateStore
 from tests.laws.model import same
 from tests.laws.strategies import AWKWARD_IDS, NUMBERS, Json, objects
@@ -44,6 +45,10 @@ def row(state: State) -> Row:
     return Row(message_key(state.org_id, state.entity_id), state, orjson.dumps(state.attributes).decode())
 
 
+def of_text(attributes: str) -> dict[Partition, PlainRows]:
+    return {ITEMS: PlainRows("items", [Row(b"org_1:PROD-1", state(), attributes)])}
+
+
 def letter(offset: int, partition: Partition = ITEMS, **fields: Any) -> DeadLetter:
     default = DeadLetter(
         "org_1", "PROD-1", "req_1", 3, "invalid_status", "status", "no", *partition, offset, b"org_1:PROD-1", b"value", 7
@@ -58,7 +63,8 @@ def batch(
     letters: Sequence[DeadLetter] = (),
 ) -> Commit:
     found = {place: Move(start, end, end - 1, b"%016d" % end) for place, (start, end) in moves.items()}
-    return Commit(found, {ITEMS: [row(one) for one in items], USERS: [row(one) for one in users]}, letters)
+    rows = {ITEMS: PlainRows("items", map(row, items)), USERS: PlainRows("users", map(row, users))}
+    return Commit(found, rows, letters)
 
 
 def everything(store: StateStore) -> tuple[Any, ...]:
@@ -146,8 +152,8 @@ class StateStoreContract:
             batch({ITEMS: (5, 6)}, [state()], letters=[letter(5), letter(5)]),
             batch({ITEMS: (5, 6)}, [state()], letters=[letter(2)]),
             batch({ITEMS: (5, 6)}, letters=[letter(5, message="a\x00b")]),
-            batch({ITEMS: (5, 6)})._replace(rows={ITEMS: [Row(b"org_1:PROD-1", state(), '{"a":"\\ud800"}')]}),
-            batch({ITEMS: (5, 6)})._replace(rows={ITEMS: [Row(b"org_1:PROD-1", state(), '{"a":')]}),
+            batch({ITEMS: (5, 6)})._replace(rows=of_text('{"a":"\\ud800"}')),
+            batch({ITEMS: (5, 6)})._replace(rows=of_text('{"a":')),
         ],
         ids=["nul in value", "nul in key", "nul in text", "twice", "again", "nul in letter", "surrogate", "no json"],
     )  # fmt: skip

@@ -14,10 +14,11 @@ from foldline.adapters.consumer import arrived, reader_config
 from foldline.adapters.topics import DEAD_LETTERS_TOPIC, ensure_topics
 from foldline.domain.errors import Conflict
 from foldline.domain.keys import message_key
-from foldline.domain.records import KINDS, State
+from foldline.domain.records import KINDS, Kind, State
 from foldline.settings import Settings
 from projections.memory import MemoryStateTopics, MemoryTopics
-from projections.state import DeadLetter, Partition, Row
+from projections.rows import PlainRows, Row
+from projections.state import DeadLetter, Partition
 from projections.topics import KafkaStateTopics, Publication, StateTopics
 
 ITEMS, USERS = ("items", 0), ("users", 1)
@@ -47,7 +48,8 @@ def letter(offset: int, key: bytes | None = b"key", value: bytes | None = b"valu
 
 
 def publication(*rows: Row, letters: Sequence[DeadLetter] = ()) -> Publication:
-    return Publication(rows, letters)
+    kind: Kind = "users" if any(type(row.state.detail) is int for row in rows) else "items"
+    return Publication(PlainRows(kind, rows), letters)
 
 
 class StateTopicsContract:

@@ -1,0 +1,230 @@
+//! The fold of items, compiled: what `foldline` uses where this module is installed.
+//!
+//! `ItemStates` holds the states of items in memory and folds upserts on top of them, as `processors.memory.PlainStates` with
+//! `foldline.domain.fold` does. It takes what is plain, and leaves everything else to them.
+
+mod avro;
+mod fold;
+mod ids;
+mod json;
+mod keys;
+mod rows;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use hashlink::LinkedHashMap;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::avro::{PREFIX_BYTES, Upsert};
+use crate::fold::{Place, State, Status, fold};
+use crate::json::Object;
+use crate::rows::Rows;
+
+/// A state for Python: organisation, id, type, status, attributes as JSON text, version, first seen at, updated at,
+/// partition, offset, idempotency ids.
+type Fields = (String, String, String, &'static str, String, i64, i64, i64, i32, i64, Vec<u8>);
+
+fn fields(key: &[u8], state: &State) -> Fields {
+    let (org_id, item_id) = keys::split(key).unwrap_or_default();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        text(org_id),
+        text(item_id),
+        state.item_type.to_string(),
+        state.status.text(),
+        text(state.attributes.text()),
+        state.version,
+        state.first_seen_at,
+        state.updated_at,
+        state.partition,
+        state.offset,
+        state.ids.to_vec(),
+    )
+}
+
+/// States of items by message key, those folded least recently first.
+#[pyclass]
+struct ItemStates {
+    partitions: i32,
+    states: LinkedHashMap<Arc<[u8]>, Kept>,
+    weight: usize,
+    round: u64,
+    changed: Vec<Arc<[u8]>>,
+    changed_weight: usize,
+}
+
+/// A state, and the round in which it was folded last: a round ends when `changed` is asked.
+struct Kept {
+    state: Arc<State>,
+    round: u64,
+}
+
+impl ItemStates {
+    fn keep(&mut self, key: Arc<[u8]>, state: Arc<State>, round: u64) {
+        let weight = state.weight(&key);
+        let old = self.states.insert(key.clone(), Kept { state, round });
+        let (old_weight, old_round) = old.map_or((0, 0), |old| (old.state.weight(&key), old.round));
+        self.weight = self.weight + weight - old_weight;
+        if round == self.round {
+            self.changed_weight += weight;
+            if old_round == round {
+                self.changed_weight -= old_weight;
+            } else {
+                self.changed.push(key);
+            }
+        }
+    }
+
+    fn fold_one(&mut self, key: &[u8], event: &Upsert, partition: i32, offset: i64) -> bool {
+        let (key, before) = match self.states.get_key_value(key) {
+            Some((key, kept)) => (key.clone(), Some(&kept.state)),
+            None => (key.into(), None),
+        };
+        let place = Place { key: &key, partition, partitions: self.partitions, offset };
+        let Some(after) = fold(before, event, &place) else {
+            return false;
+        };
+        self.keep(key, after, self.round);
+        true
+    }
+}
+
+#[pymethods]
+impl ItemStates {
+    /// `partitions` is how many the topic has.
+    #[new]
+    fn new(partitions: i32) -> ItemStates {
+        ItemStates {
+            partitions,
+            states: LinkedHashMap::new(),
+            weight: 0,
+            round: 1,
+            changed: Vec::new(),
+            changed_weight: 0,
+        }
+    }
+
+    /// What all states take in memory, in bytes, about.
+    #[getter]
+    fn weight(&self) -> usize {
+        self.weight
+    }
+
+    /// What the states take that were folded since `changed` was asked last, likewise.
+    #[getter]
+    fn changed_weight(&self) -> usize {
+        self.changed_weight
+    }
+
+    /// The keys of which there is no state here.
+    fn missing<'py>(&self, keys: Vec<Option<Bound<'py, PyBytes>>>) -> Vec<Bound<'py, PyBytes>> {
+        keys.into_iter().flatten().filter(|key| !self.states.contains_key(key.as_bytes())).collect()
+    }
+
+    fn get(&self, key: Option<&[u8]>) -> Option<Fields> {
+        let key = key?;
+        self.states.get(key).map(|kept| fields(key, &kept.state))
+    }
+
+    /// Keeps a state; `changed` tells of it where it was folded. Raises `ValueError` for what is none.
+    #[pyo3(signature = (key, item_type, status, attributes, version, first_seen_at, updated_at, partition, offset, ids, *, folded))]
+    #[allow(clippy::too_many_arguments)]
+    fn put(
+        &mut self,
+        key: &[u8],
+        item_type: &str,
+        status: &str,
+        attributes: &str,
+        version: i64,
+        first_seen_at: i64,
+        updated_at: i64,
+        partition: i32,
+        offset: i64,
+        ids: &[u8],
+        folded: bool,
+    ) -> PyResult<()> {
+        let wrong = || PyValueError::new_err("not a state of an item");
+        let state = State {
+            item_type: item_type.into(),
+            status: Status::parse(status).ok_or_else(wrong)?,
+            attributes: Arc::new(Object::kept(attributes).ok_or_else(wrong)?),
+            version,
+            first_seen_at,
+            updated_at,
+            partition,
+            offset,
+            ids: ids.into(),
+        };
+        self.keep(key.into(), Arc::new(state), if folded { self.round } else { 0 });
+        Ok(())
+    }
+
+    /// Folds the records of a partition that it can fold. `layouts` are the beginnings of values under the schemas it reads,
+    /// each with whether there are idempotency ids. Returns the places of the records that are left, in order: of a key from
+    /// the first one on that it cannot fold.
+    fn fold(
+        &mut self,
+        py: Python<'_>,
+        partition: i32,
+        keys: Vec<Option<Bound<'_, PyBytes>>>,
+        values: Vec<Option<Bound<'_, PyBytes>>>,
+        offsets: Vec<i64>,
+        layouts: Vec<([u8; PREFIX_BYTES], bool)>,
+    ) -> Vec<usize> {
+        let keys: Vec<_> = keys.iter().map(|key| key.as_ref().map(|key| key.as_bytes())).collect();
+        let values: Vec<_> = values.iter().map(|value| value.as_ref().map_or(&[][..], |value| value.as_bytes())).collect();
+        py.detach(|| {
+            let mut left = Vec::new();
+            let mut left_keys = HashSet::new();
+            for (place, ((key, value), offset)) in keys.into_iter().zip(values).zip(offsets).enumerate() {
+                let layout = layouts.iter().find(|(prefix, _)| value.starts_with(prefix));
+                let event = layout.and_then(|(_, has_id)| Upsert::decode(value, *has_id));
+                let folded = match (key, event) {
+                    (Some(key), Some(event)) => {
+                        !left_keys.contains(key) && self.fold_one(key, &event, partition, offset)
+                    }
+                    _ => false,
+                };
+                if !folded {
+                    left.push(place);
+                    left_keys.extend(key);
+                }
+            }
+            left
+        })
+    }
+
+    /// The states that were folded since this was asked last.
+    fn changed(&mut self) -> Rows {
+        (self.round, self.changed_weight) = (self.round + 1, 0);
+        let states = &self.states;
+        Rows::new(self.changed.drain(..).filter_map(|key| {
+            let state = states.get(&key)?.state.clone();
+            Some((key, state))
+        }))
+    }
+
+    /// Lets go of the states folded least recently, until the rest weighs no more than so many bytes.
+    fn evict(&mut self, limit_bytes: usize) {
+        while self.weight > limit_bytes {
+            let Some((key, kept)) = self.states.pop_front() else { return };
+            self.weight -= kept.state.weight(&key);
+        }
+    }
+
+    /// Lets go of everything.
+    fn clear(&mut self) {
+        self.states.clear();
+        self.changed.clear();
+        (self.weight, self.changed_weight) = (0, 0);
+    }
+}
+
+#[pymodule]
+fn foldline_compiled(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<ItemStates>()?;
+    module.add_class::<Rows>()
+}
