@@ -91,8 +91,8 @@ class Settings(BaseSettings):
     group_instance_id: str | None = None
     session_timeout_seconds: PositiveSeconds = 10.0
     compiled: bool = True
-    batch_records: PositiveInt = 30_000
-    batch_bytes: PositiveInt = 16 * 1024 * 1024
+    batch_records: PositiveInt = 100_000
+    batch_bytes: PositiveInt = 32 * 1024 * 1024
     cache_bytes: PositiveInt = 128 * 1024 * 1024
     pending_bytes: PositiveInt = 32 * 1024 * 1024
     transaction_timeout_seconds: PositiveSeconds = 15.0

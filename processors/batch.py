@@ -16,7 +16,7 @@ from foldline.domain.fold import FOLD, key_fault
 from foldline.domain.keys import split_key
 from foldline.domain.records import KINDS, Kind, Rejection, State, Upsert
 from foldline.steps import Steps
-from processors.memory import BYTES_PER_JSON_BYTE, STATE_BYTES, StateCache
+from processors.memory import STATE_BYTES, StateCache
 from processors.opening import Opener
 from projections.rows import Rows
 from projections.state import Commit, DeadLetter, Erasure, Move, Partition, StateStore
@@ -73,19 +73,10 @@ class BatchFolder:
     def fold(
         self, stretches: Mapping[Partition, Stretch], uncommitted: Mapping[Partition, Rows], refused: str | None = None
     ) -> Batch:
-        """Folds on top of the table and of `uncommitted`, the states of a batch whose commit is still under way.
-
-        With `refused`, the database's word on the data of this one record, it becomes a dead letter instead.
-        """
-        rows: dict[Partition, Rows] = {}
-        letters: list[DeadLetter] = []
-        erasures: list[Erasure] = []
-        for partition, stretch in stretches.items():
-            self.fold_on(partition, stretch.records, uncommitted.get(partition), letters, erasures, refused)
-            rows[partition] = self.changed(partition)
-        self.cache.evict()
-        records = sum(len(stretch.records) for stretch in stretches.values())
-        return Batch(records, Commit(_moves(stretches), rows, letters, erasures))
+        """One batch. With `refused`, the database's word on the data of its only record, that becomes a dead letter."""
+        collector = Collector(self)
+        collector.add(stretches, uncommitted, refused)
+        return collector.take()
 
     def fold_on(
         self,
@@ -140,13 +131,15 @@ class BatchFolder:
                 letters.append(_letter(kind, record, after, event))  # type: ignore[arg-type]
         self._steps.seconds["fold"] += time.perf_counter() - began
 
-    def changed(self, partition: Partition) -> Rows:
-        """The states that were folded of a partition since this was asked last."""
+    def changed(self) -> dict[Partition, Rows]:
+        """The states that were folded since this was asked last."""
         with self._steps.step("encode rows"):
-            return self.cache.of[partition[0]].changed()
+            changed = {(kind, number): rows for kind in KINDS for number, rows in self.cache.of[kind].changed().items()}
+            self.cache.evict()
+        return changed
 
     def _load(self, partition: Partition, keys: Iterable[bytes | None], uncommitted: Rows | None) -> None:
-        if self.cache.complete:
+        if partition in self.cache.complete:
             return
         kind = partition[0]
         states, ids = self.cache.of[kind], dict[tuple[str, str], bytes]()
@@ -163,50 +156,50 @@ class BatchFolder:
 
 
 class Collector:
-    """Records of one partition, folded on and on, and committed when there are enough. For a replay."""
+    """Records folded on and on, and committed when it is time: a batch grows."""
 
-    def __init__(self, folder: BatchFolder, partition: Partition, start: int) -> None:
-        """`start` is the partition's position. Where that is the beginning, nothing has to be loaded from the table."""
-        self._folder, self._partition, self._start = folder, partition, start
-        self._folder.cache.complete = start == 0
+    def __init__(self, folder: BatchFolder) -> None:
+        self._folder = folder
+        self.clear()
+
+    def clear(self) -> None:
+        """Knows of nothing any more."""
+        self.records = 0
+        self._starts: dict[Partition, int] = {}
+        self._last: dict[Partition, Record] = {}
         self._letters: list[DeadLetter] = []
+        self._letters_weight = 0
         self._erasures: list[Erasure] = []
-        self._last: Record | None = None
-        self._bound = 0
 
-    def add(self, records: Sequence[Record]) -> None:
-        """Folds the next records."""
-        self._folder.fold_on(self._partition, records, None, self._letters, self._erasures)
-        self._last = records[-1]
-        self._bound += sum(STATE_BYTES + BYTES_PER_JSON_BYTE * len(record.value() or b"") for record in records)
+    def add(
+        self, stretches: Mapping[Partition, Stretch], uncommitted: Mapping[Partition, Rows], refused: str | None = None
+    ) -> None:
+        """Folds the next records on top of the table and of `uncommitted`, the states of a batch that is being committed."""
+        for partition, (start, records) in stretches.items():
+            letters = len(self._letters)
+            self._folder.fold_on(partition, records, uncommitted.get(partition), self._letters, self._erasures, refused)
+            self._letters_weight += sum(STATE_BYTES + len(letter.value or b"") for letter in self._letters[letters:])
+            self._starts.setdefault(partition, start)
+            self._last[partition] = records[-1]
+            self.records += len(records)
 
-    def weighs(self, limit_bytes: int) -> bool:
-        """Whether what is to be committed weighs so much in memory."""
-        if self._bound > limit_bytes:
-            changed_weight = self._folder.cache.of[self._partition[0]].changed_weight
-            self._bound = changed_weight + len(self._letters) * STATE_BYTES
-        return self._bound > limit_bytes
+    def weight(self) -> int:
+        """What is to be committed takes so much memory, in bytes, about."""
+        return self._letters_weight + self._folder.cache.changed_weight
 
-    def commit(self) -> Commit | None:
-        """What was folded since the last commit; None where nothing was."""
-        if self._last is None:
-            return None
-        last, start = self._last, self._start
-        move = Move(start, last.offset() + 1, last.offset(), digest(last))
-        rows = self._folder.changed(self._partition)
-        self._folder.cache.evict()
-        commit = Commit({self._partition: move}, {self._partition: rows}, self._letters, self._erasures)
-        self._letters, self._erasures = [], []
-        self._last, self._start, self._bound = None, move.end, 0
-        return commit
+    def ranges(self) -> dict[Partition, tuple[int, int]]:
+        """The first offset and the offset after the last of what is to be committed."""
+        return {partition: (start, self._last[partition].offset() + 1) for partition, start in self._starts.items()}
 
-
-def _moves(stretches: Mapping[Partition, Stretch]) -> dict[Partition, Move]:
-    moves = {}
-    for partition, stretch in stretches.items():
-        last = stretch.records[-1]
-        moves[partition] = Move(stretch.start, last.offset() + 1, last.offset(), digest(last))
-    return moves
+    def take(self) -> Batch:
+        """What was folded since the last time."""
+        moves = {
+            partition: Move(start, end, end - 1, digest(self._last[partition]))
+            for partition, (start, end) in self.ranges().items()
+        }
+        batch = Batch(self.records, Commit(moves, self._folder.changed(), self._letters, self._erasures))
+        self.clear()
+        return batch
 
 
 def _letter(kind: Kind, record: Record, rejection: Rejection, event: Upsert | None) -> DeadLetter:

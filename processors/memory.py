@@ -13,6 +13,7 @@ from foldline.adapters.compiled import ItemStates
 from foldline.adapters.consumer import Record
 from foldline.domain.records import KINDS, Kind, State
 from projections.rows import CompiledRows, PlainRows, Row, Rows, item_state
+from projections.state import Partition
 
 # What a state weighs in memory beside its attributes, and how much more than its JSON text an object of Python takes.
 # Measured with five attributes of 100 bytes: 1.3 kB a state.
@@ -54,8 +55,8 @@ class States(Protocol):
     def keep(self, key: bytes, state: State) -> None:
         """Keeps a state that was folded on the one before."""
 
-    def changed(self) -> Rows:
-        """The states that were folded since this was asked last."""
+    def changed(self) -> dict[int, Rows]:
+        """The states that were folded since this was asked last, by partition."""
 
     def evict(self, limit_bytes: int) -> None:
         """Lets go of the states least recently folded, until the others weigh no more than that."""
@@ -68,7 +69,7 @@ class PlainStates:
     """`States` as objects of Python, of either kind. It folds nothing by itself."""
 
     def __init__(self, kind: Kind) -> None:
-        self._weight = 0
+        self._weight = self._changed_weight = 0
         self._kind = kind
         self._states: dict[bytes, State] = {}
         self._folded: dict[bytes, State] = {}
@@ -95,17 +96,21 @@ class PlainStates:
 
     @property
     def changed_weight(self) -> int:
-        return sum(map(weight, self._folded.values()))
+        return self._changed_weight
 
     def keep(self, key: bytes, state: State) -> None:
+        old = self._folded.get(key)
+        self._changed_weight += weight(state) - (0 if old is None else weight(old))
         self._folded[key] = state
 
-    def changed(self) -> Rows:
-        rows = [_row(key, state) for key, state in self._folded.items()]
-        for key, state, _ in rows:
-            self.load(key, state)
-        self._folded = {}
-        return PlainRows(self._kind, rows)
+    def changed(self) -> dict[int, Rows]:
+        rows: dict[int, list[Row]] = {}
+        for key, folded in self._folded.items():
+            row = _row(key, folded)
+            self.load(key, row.state)
+            rows.setdefault(folded.partition, []).append(row)
+        self._folded, self._changed_weight = {}, 0
+        return {partition: PlainRows(self._kind, of_partition) for partition, of_partition in rows.items()}
 
     def evict(self, limit_bytes: int) -> None:
         oldest = []
@@ -120,7 +125,7 @@ class PlainStates:
     def clear(self) -> None:
         self._states.clear()
         self._folded.clear()
-        self._weight = 0
+        self._weight = self._changed_weight = 0
 
 
 class CompiledStates:
@@ -156,8 +161,8 @@ class CompiledStates:
     def keep(self, key: bytes, state: State) -> None:
         self._put(key, state, folded=True)
 
-    def changed(self) -> Rows:
-        return CompiledRows(self._states.changed())
+    def changed(self) -> dict[int, Rows]:
+        return {partition: CompiledRows(rows) for partition, rows in self._states.changed().items()}
 
     def evict(self, limit_bytes: int) -> None:
         self._states.evict(limit_bytes)
@@ -181,20 +186,26 @@ class StateCache:
         self._limit = limit_bytes
         items: States = CompiledStates(partitions) if compiled and ItemStates is not None else PlainStates("items")
         self.of: dict[Kind, States] = {"items": items, "users": PlainStates("users")}
-        self.complete = False
-        """Nobody knows of a state that is not here: true where it was set on an empty table, until something is evicted."""
+        self.complete: set[Partition] = set()
+        """Of these partitions nobody knows of a state that is not here: those of which nothing was folded before, until
+        something is evicted."""
+
+    @property
+    def changed_weight(self) -> int:
+        """What the states of both kinds take that were folded since `changed` was asked last, about, in bytes."""
+        return sum(states.changed_weight for states in self.of.values())
 
     def evict(self) -> None:
         """Lets go of the states least recently folded, of the kind that weighs more, until the rest is within the limit."""
         excess = sum(states.weight for states in self.of.values()) - self._limit
         if excess > 0:
-            self.complete = False
+            self.complete.clear()
             heavier = self.of[max(KINDS, key=lambda kind: self.of[kind].weight)]
             heavier.evict(heavier.weight - excess)
 
     def clear(self) -> None:
         """Lets go of everything."""
-        self.complete = False
+        self.complete.clear()
         for states in self.of.values():
             states.clear()
 

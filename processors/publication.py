@@ -166,8 +166,9 @@ class Publisher:
                 if move.start != end:
                     raise Conflict(f"{partition} is published to {end}, the next batch begins at {move.start}")
                 end = move.end
-                newer = batch.commit.rows[partition]
-                rows = rows.then(newer) if len(rows) else newer
+                newer = batch.commit.rows.get(partition)
+                if newer is not None:
+                    rows = rows.then(newer) if len(rows) else newer
                 letters += [letter for letter in batch.commit.letters if (letter.kind, letter.partition) == partition]
             if end > start:
                 publications[partition] = Publication(rows, letters)

@@ -26,7 +26,7 @@ from foldline.adapters.seals import MasterKeys
 from foldline.adapters.topics import TIMEOUT_SECONDS, unreachable
 from foldline.domain.errors import FoldlineError, Unreachable
 from foldline.settings import Settings
-from processors.batch import BatchFolder, Collector
+from processors.batch import BatchFolder, Collector, Stretch
 from projections.state import Partition
 from projections.tables import PostgresStateStore
 
@@ -84,17 +84,20 @@ def fold_partition(
         folder = BatchFolder(
             store, registry_of(settings), MasterKeys(settings), settings.partitions, REPLAY_BYTES, compiled=settings.compiled
         )
-        collector = Collector(folder, partition, start)
+        if start == 0:
+            folder.cache.complete.add(partition)
+        collector = Collector(folder)
         place = TopicPartition(settings.topic_prefix + UPSERTS_TOPIC[kind], number, start)
         for records in _records(settings, place, end):
             if ending():
                 raise Cancelled("the replay was ended")
-            collector.add(records)
+            collector.add({partition: Stretch(start, records)}, {})
+            start = records[-1].offset() + 1
             count(len(records))
-            if collector.weighs(REPLAY_BYTES) and (commit := collector.commit()):
-                store.commit(commit)
-        if commit := collector.commit():
-            store.commit(commit)
+            if collector.weight() > REPLAY_BYTES:
+                store.commit(collector.take().commit)
+        if collector.records:
+            store.commit(collector.take().commit)
 
 
 def _records(settings: Settings, place: TopicPartition, end: int) -> Iterator[list[Record]]:
@@ -119,6 +122,7 @@ def _records(settings: Settings, place: TopicPartition, end: int) -> Iterator[li
                 reached = max(reached, records[-1].offset() + 1)
                 if reached > end:
                     records = [record for record in records if record.offset() < end]
+            if records:
                 yield records
 
 

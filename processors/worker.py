@@ -2,7 +2,8 @@
 
 1. A record below the position is folded already and skipped. A hole above it is looked up in the log: what lies there is
    asked for again, however often; where the log itself has nothing, the hole is passed.
-2. While batch n commits, n + 1 is decoded and folded on top of n's states; it is committed after n.
+2. While batch n commits, n + 1 is decoded and folded on top of n's states; it is committed after n, and grows until then as
+   long as more has arrived: the more is behind, the fewer states are written of a record.
 3. What the database refuses as data is bisected down to one dead letter.
 4. Every other failure (a lost race, a commit in doubt, a server away) ends the worker: everything in memory is dropped, and
    a new worker begins from the positions in the database.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from foldline.adapters.codec import UPSERTS_TOPIC, Registry
 from foldline.adapters.consumer import Claim, LogReader, Record
@@ -23,13 +24,10 @@ from foldline.domain.errors import BadData, Conflict, FoldlineError
 from foldline.domain.records import Kind
 from foldline.settings import Settings
 from foldline.steps import Steps
-from processors.batch import Batch, BatchFolder, Stretch
+from processors.batch import Batch, BatchFolder, Collector, Stretch
 from processors.publication import Publisher
 from projections.state import Partition, StateStore
 from projections.topics import StateTopics
-
-# How many records the first batch may have: nobody knows yet how large their states are.
-FIRST_BATCH_RECORDS = 100
 
 
 class Ports(NamedTuple):
@@ -70,9 +68,8 @@ class Worker:
         )
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="committer")
         self._inflight: tuple[Future[None], Batch] | None = None
+        self._collector = Collector(self._folder)
         self._next: dict[Partition, int] = {}
-        self.batch_records = min(FIRST_BATCH_RECORDS, settings.batch_records)
-        """How many records may be handled at a time: as many as keep the batch's states within `batch_bytes`."""
 
     def begin(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Takes partitions on, by topic and number, and returns the offset from which each is to be delivered.
@@ -91,27 +88,26 @@ class Worker:
                 raise FoldlineError(f"the database has no position of {topic}[{number}]: run `foldline init`")
             claims.append(Claim(*partition, position.topic_id, position.applied, position.last_offset, position.last_digest))
             self._next[partition] = starts[topic, number] = position.applied
+            if position.applied == 0:
+                self._folder.cache.complete.add(partition)
         self._ports.log.verify(claims)
         self._publisher.take(self._next)
         return starts
 
-    def handle(self, records: Sequence[Record]) -> dict[tuple[str, int], int]:
-        """Folds what was delivered; returns where delivery has to go back, by topic and number. Call it when idle, too."""
+    def handle(self, records: Sequence[Record], more: bool = False) -> dict[tuple[str, int], int]:
+        """Folds what was delivered; returns where delivery has to go back, by topic and number. Call it when idle, too.
+
+        Where `more` has arrived already, what was folded may be committed together with that.
+        """
         self._publisher.check()
         if not records:  # a commit to it would fail by itself
             self._assert_live()
         if self._inflight is not None and self._inflight[0].done():
             self._settle()
         stretches, back = self._accepted(records)
-        if stretches:
-            batch = self._folder.fold(stretches, self._inflight[1].commit.rows if self._inflight else {})
-            with self.steps.step("wait for commit"):
-                settled = self._settle()
-            if not settled:
-                batch = self._folder.fold(stretches, {})
-            self._inflight = (self._committer.submit(self._commit, batch), batch)
-            self.steps.records += batch.records
-            self.batch_records = self._next_batch_records(batch)
+        self._collector.add(stretches, self._inflight[1].commit.rows if self._inflight else {})
+        if not more or self._inflight is None or self._is_full():
+            self._submit()
         return back
 
     def is_live(self) -> bool:
@@ -120,6 +116,7 @@ class Worker:
 
     def drain(self, timeout_seconds: float) -> bool:
         """Waits until everything that was handled is committed and published. False where publication takes longer."""
+        self._submit()
         self._settle()
         return self._publisher.drain(timeout_seconds)
 
@@ -144,6 +141,8 @@ class Worker:
             if expected is None:
                 continue
             stretch: list[Record] = []
+            if [record.offset() for record in delivered] == list(range(expected, expected + len(delivered))):
+                stretch, delivered, expected = delivered, [], expected + len(delivered)
             for record in delivered:
                 offset = record.offset()
                 if offset != expected:
@@ -160,27 +159,38 @@ class Worker:
         stretches = {partition: Stretch(before[partition], stretch) for partition, stretch in accepted.items()}
         return stretches, back
 
-    def _next_batch_records(self, batch: Batch) -> int:
-        size = sum(rows.attributes_bytes() for rows in batch.commit.rows.values())
-        fit = self._settings.batch_bytes * batch.records // max(1, size)
-        return max(1, min(fit, 2 * self.batch_records, self._settings.batch_records))
+    def _is_full(self) -> bool:
+        settings, collector = self._settings, self._collector
+        return collector.records >= settings.batch_records or collector.weight() >= settings.batch_bytes
 
-    def _settle(self) -> bool:
-        """Waits for the commit under way. False where its data was refused, which emptied the memory it was folded in."""
+    def _submit(self) -> None:
+        """Lets what was folded be committed, once the batch before it is."""
+        if not self._collector.records:
+            return
+        with self.steps.step("wait for commit"):
+            self._settle()
+        batch = self._collector.take()
+        self._inflight = (self._committer.submit(self._commit, batch), batch)
+        self.steps.records += batch.records
+
+    def _settle(self) -> None:
+        """Waits for the commit under way. Where its data is refused, what was folded on top of it is folded again."""
         if self._inflight is None:
-            return True
+            return
         (outcome, batch), self._inflight = self._inflight, None
         try:
             outcome.result()
-            return True
         except BadData as refusal:
-            self._bisect(self._read_again(batch), refusal)
-            return False
+            later = self._collector.ranges()
+            self._collector.clear()
+            self._bisect(self._read_again(batch.commit.moves), refusal)
+            self._collector.add(self._read_again(later), {})
 
-    def _read_again(self, batch: Batch) -> dict[Partition, Stretch]:
+    def _read_again(self, ranges: Mapping[Partition, Sequence[Any]]) -> dict[Partition, Stretch]:
+        """The records of ranges that begin with a first offset and the one after the last."""
         return {
-            partition: Stretch(move.start, list(self._ports.log.read(*partition, move.start, move.end)))
-            for partition, move in batch.commit.moves.items()
+            partition: Stretch(start, list(self._ports.log.read(*partition, start, end)))
+            for partition, (start, end, *_) in ranges.items()
         }
 
     def _bisect(self, stretches: Mapping[Partition, Stretch], refusal: BadData) -> None:

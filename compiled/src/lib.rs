@@ -10,7 +10,7 @@ mod json;
 mod keys;
 mod rows;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use hashlink::LinkedHashMap;
@@ -197,14 +197,16 @@ impl ItemStates {
         })
     }
 
-    /// The states that were folded since this was asked last.
-    fn changed(&mut self) -> Rows {
+    /// The states that were folded since this was asked last, by partition.
+    fn changed(&mut self) -> HashMap<i32, Rows> {
         (self.round, self.changed_weight) = (self.round + 1, 0);
-        let states = &self.states;
-        Rows::new(self.changed.drain(..).filter_map(|key| {
-            let state = states.get(&key)?.state.clone();
-            Some((key, state))
-        }))
+        let mut changed: HashMap<i32, Vec<_>> = HashMap::new();
+        for key in self.changed.drain(..) {
+            if let Some(kept) = self.states.get(&key) {
+                changed.entry(kept.state.partition).or_default().push((key, kept.state.clone()));
+            }
+        }
+        changed.into_iter().map(|(partition, rows)| (partition, Rows::new(rows.into_iter()))).collect()
     }
 
     /// Lets go of the states folded least recently, until the rest weighs no more than so many bytes.

@@ -24,7 +24,7 @@ from foldline.domain.errors import FoldlineError, Unreachable
 from foldline.logs import log_libraries
 from foldline.settings import Settings
 from processors.runners.faust_transport import STOP_SECONDS, Place, Transport
-from processors.runners.lives import end, group, live_until, log, topics
+from processors.runners.lives import HANDED_RECORDS, end, group, live_until, log, topics
 from processors.worker import Ports, Worker
 
 POLL_SECONDS = 0.1
@@ -141,14 +141,14 @@ class FaustRunner:
         """One application's life."""
         self._worker: Worker | None = None
         self._failure: BaseException | None = None
-        self._arrivals = Arrivals(2 * self.settings.batch_records, self.settings.batch_bytes)
+        self._arrivals = Arrivals(2 * HANDED_RECORDS, self.settings.batch_bytes)
         self._turn = asyncio.Lock()
         app = self._app()
         with ThreadPoolExecutor(1, thread_name_prefix="worker") as self._thread:
             starting = asyncio.ensure_future(app.start())
             try:
                 while not stop.is_set():
-                    records = await self._arrivals.take(self._worker.batch_records if self._worker is not None else 0)
+                    records = await self._arrivals.take(HANDED_RECORDS if self._worker is not None else 0)
                     self._check(app, starting)
                     await self._handle(records)
                 await self._release(drain=True)
@@ -192,7 +192,7 @@ class FaustRunner:
             if records and self._transport.reconnected():
                 raise Unreachable("the connection to Kafka was lost: the log is verified before anything more is folded")
             try:
-                back = await self._call(self._worker.handle, records)
+                back = await self._call(self._worker.handle, records, len(records) == HANDED_RECORDS)
             except BaseException as failure:
                 self._failure = failure
                 raise

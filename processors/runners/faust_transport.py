@@ -20,7 +20,7 @@ from mode.threads import WorkerThread
 
 from foldline.adapters.security import aiokafka_config
 from foldline.settings import Settings
-from processors.runners.lives import group, log
+from processors.runners.lives import HANDED_RECORDS, group, log
 
 STOP_SECONDS = 10.0
 REBALANCE_SECONDS = 60.0
@@ -90,7 +90,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             heartbeat_interval_ms=session_ms // 5,
             rebalance_timeout_ms=round(REBALANCE_SECONDS * 1000),
             request_timeout_ms=round(max(REQUEST_SECONDS, 2 * settings.session_timeout_seconds) * 1000),
-            max_poll_records=settings.batch_records,
+            max_poll_records=HANDED_RECORDS,
             max_partition_fetch_bytes=settings.message_max_bytes,
             fetch_max_bytes=max(settings.batch_bytes, settings.message_max_bytes),
         )

@@ -17,6 +17,9 @@ from processors.worker import Ports, Worker
 # What a person has to look at before anything more may be folded.
 STOPS = (LogReplaced, KeysLost, MasterKeyMissing)
 
+# How many records a worker is handed at a time. Where there are as many, more are likely to have arrived.
+HANDED_RECORDS = 5000
+
 log = structlog.get_logger("foldline.processor")
 
 

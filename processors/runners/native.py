@@ -13,19 +13,17 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from foldline.adapters.consumer import CHUNK_RECORDS, FETCH_BACKOFF_MS, Record, arrived
+from foldline.adapters.consumer import FETCH_BACKOFF_MS, Record, arrived
 from foldline.adapters.security import client_config
 from foldline.adapters.topics import unreachable
 from foldline.domain.errors import Conflict, FoldlineError, Unreachable
 from foldline.settings import Settings
-from processors.runners.lives import end, group, live_until, log, topics
+from processors.runners.lives import HANDED_RECORDS, end, group, live_until, log, topics
 from processors.worker import Ports, Worker
 
 POLL_SECONDS = 0.1
-# A batch takes at most this part of the backlog: the more is behind, the fewer states are written of a key, and the last
-# batches, which nothing overlaps, are small. What is fewer than so many records is taken whole.
-BACKLOG_PARTS = 4
-SMALL_BATCH_RECORDS = 5000
+# What waits in memory of all partitions together: so many records of each, as long as it is no more than this.
+QUEUED_RECORDS, QUEUED_KILOBYTES = 50_000, 16 * 1024
 # librdkafka's own words for a broker that went away; what came after it may be another log.
 DISTURBANCES = (KafkaError._ALL_BROKERS_DOWN,)
 
@@ -66,7 +64,7 @@ class NativeRunner:
 
     def _handle(self, consumer: Consumer, worker: Worker, records: list[Record]) -> None:
         try:
-            back = worker.handle(records)
+            back = worker.handle(records, more=len(records) == HANDED_RECORDS)
         except Conflict:
             if worker.is_live():
                 raise
@@ -78,34 +76,17 @@ class NativeRunner:
             consumer.seek(TopicPartition(topic, partition, offset))
 
     def _poll(self, consumer: Consumer) -> list[Record]:
-        """What has arrived: at once where something has, up to a batch's records and bytes, after a short wait else."""
+        """What has arrived: at once where something has, up to `HANDED_RECORDS`, after a short wait else."""
         records: list[Record] = []
-        size, chunk = 0, arrived(consumer, 1, POLL_SECONDS)
-        limit = self._batch_limit(consumer) if chunk else 0
-        while chunk:
-            good = [message for message in chunk if message.error() is None]
-            for message in chunk if len(good) < len(chunk) else ():
-                error = message.error()
-                if error is not None and (error.fatal() or not error.retriable()):
-                    raise KafkaException(error)
-            records += good  # type: ignore[arg-type]
-            size += sum(map(len, good))
-            room = limit - len(records)
-            if room <= 0 or size >= self._settings.batch_bytes:
-                break
-            chunk = consumer.consume(min(room, CHUNK_RECORDS), 0)
+        for message in arrived(consumer, HANDED_RECORDS, POLL_SECONDS):
+            error = message.error()
+            if error is None:
+                records.append(message)  # type: ignore[arg-type]
+            elif error.fatal() or not error.retriable():
+                raise KafkaException(error)
         if self._disturbed and records:
             raise Unreachable("the connection to Kafka was lost: the log is verified before anything more is folded")
         return records
-
-    def _batch_limit(self, consumer: Consumer) -> int:
-        if self._worker is None:
-            return 0
-        backlog = 0
-        for partition in consumer.position(consumer.assignment()):
-            _, end = consumer.get_watermark_offsets(partition, cached=True)
-            backlog += max(0, end - partition.offset) if partition.offset >= 0 else 0
-        return min(self._worker.batch_records, max(SMALL_BATCH_RECORDS, backlog // BACKLOG_PARTS))
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         try:
@@ -152,8 +133,8 @@ class NativeRunner:
             "isolation.level": "read_committed",
             "session.timeout.ms": round(settings.session_timeout_seconds * 1000),
             "heartbeat.interval.ms": round(settings.session_timeout_seconds * 1000 / 5),
-            "queued.min.messages": 2 * settings.batch_records,
-            "queued.max.messages.kbytes": max(1, settings.batch_bytes // 1024),
+            "queued.min.messages": QUEUED_RECORDS,
+            "queued.max.messages.kbytes": QUEUED_KILOBYTES,
             "fetch.queue.backoff.ms": FETCH_BACKOFF_MS,
             "error_cb": self._disturbance,
             "log_level": 0,

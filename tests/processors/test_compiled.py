@@ -232,7 +232,7 @@ def test_rows_are_as_they_were_whatever_is_folded_on_them() -> None:
     for offset in range(3):
         (record,) = log.stretch("items", 0, offset, offset + 1)
         states.fold(0, [record.key()], [record], VALUES.layouts)
-        batches.append(states.changed())
+        batches.append(states.changed()[0])
     assert [[row.attributes for row in rows] for rows in batches] == [['{"a":1}'], ['{"a":2}'], ["{}"]]
     assert [(rows.attributes_bytes(), len(rows)) for rows in batches] == [(7, 1), (7, 1), (2, 1)]
     first, second, third = batches
