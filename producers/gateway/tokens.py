@@ -7,8 +7,10 @@ malformed, forged or another organisation's reads as None.
 from __future__ import annotations
 
 import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
+from binascii import b2a_base64
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from foldline.adapters.producer import Appended, PartitionEnd
@@ -18,6 +20,7 @@ OPERATION_PREFIX: Final = "op_"
 MAX_CHARACTERS: Final = 8192
 _MAC_BYTES: Final = 16
 _VERSION: Final = 1
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 class Operation(NamedTuple):
@@ -35,18 +38,17 @@ class Operation(NamedTuple):
 
 def operation_id(secret: bytes, operation: Operation) -> str:
     """The id of an operation: `op_[A-Za-z0-9_-]+`."""
-    topic_id = operation.appended.topic_id.encode()
-    numbers = [number for end in operation.appended.ends for number in end]
-    payload = b"".join(
-        (
-            bytes((_VERSION, KINDS.index(operation.kind))),
-            bytes.fromhex(operation.request_id),
-            bytes((len(topic_id),)),
-            topic_id,
-            *map(_varint, numbers),
-        )
-    )
-    return OPERATION_PREFIX + _sealed(secret, f"operation:{operation.org_id}", payload)
+    org_id, kind, request_id, (topic_id, ends) = operation
+    head, topic = _head_and_topic(kind, topic_id)
+    numbers = [_varint(number) for end in ends for number in end]
+    payload = b"".join((head, bytes.fromhex(request_id), topic, *numbers))
+    return OPERATION_PREFIX + _sealed(secret, f"operation:{org_id}", payload)
+
+
+@lru_cache(16)
+def _head_and_topic(kind: Kind, topic_id: str) -> tuple[bytes, bytes]:
+    encoded = topic_id.encode()
+    return bytes((_VERSION, KINDS.index(kind))), bytes((len(encoded),)) + encoded
 
 
 def read_operation_id(secret: bytes, org_id: str, text: str) -> Operation | None:
@@ -74,7 +76,8 @@ def read_cursor(secret: bytes, org_id: str, kind: Kind, text: str) -> str | None
 
 
 def _sealed(secret: bytes, purpose: str, payload: bytes) -> str:
-    return urlsafe_b64encode(payload + _mac(secret, purpose, payload)).rstrip(b"=").decode()
+    encoded = b2a_base64(payload + _mac(secret, purpose, payload), newline=False)
+    return encoded.translate(_URL_SAFE, b"=").decode()
 
 
 def _opened(secret: bytes, purpose: str, text: str) -> bytes | None:
