@@ -23,6 +23,9 @@ use crate::fold::{Place, State, Status, fold};
 use crate::json::Object;
 use crate::rows::Rows;
 
+/// The wording of the laws, as `foldline.domain.fold` counts it, that this fold has learned.
+const LAWS: u32 = 1;
+
 /// A state for Python: organisation, id, type, status, attributes as JSON text, version, first seen at, updated at,
 /// partition, offset, idempotency ids.
 type Fields = (String, String, String, &'static str, String, i64, i64, i64, i32, i64, Vec<u8>);
@@ -227,6 +230,7 @@ impl ItemStates {
 
 #[pymodule]
 fn foldline_compiled(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("LAWS", LAWS)?;
     module.add_class::<ItemStates>()?;
     module.add_class::<Rows>()
 }

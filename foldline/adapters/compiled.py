@@ -1,4 +1,4 @@
-"""The compiled fold of items, where `foldline-compiled` is installed (`compiled/` in the repository), else None.
+"""The compiled fold of items (`compiled/` in the repository), where it is installed and knows these laws; else None.
 
 It takes the upserts that are plain, and leaves all others to the fold in Python; what both come to is the same.
 """
@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-try:
-    from foldline_compiled import ItemStates as _ItemStates
-except ImportError:
-    _ItemStates = None
+from foldline.domain.fold import LAWS
 
-ItemStates: Any = _ItemStates
+ItemStates: Any = None
+try:
+    import foldline_compiled
+
+    if foldline_compiled.LAWS == LAWS:
+        ItemStates = foldline_compiled.ItemStates
+except ImportError:
+    pass

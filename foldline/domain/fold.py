@@ -28,7 +28,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import orjson
 
@@ -47,6 +47,9 @@ from foldline.domain.records import (
 )
 from foldline.domain.times import EARLIEST, LATEST
 from foldline.domain.values import attributes_of, string_fault
+
+# The number of this wording of the laws. A compiled fold that has learned another one is not used.
+LAWS: Final = 1
 
 Fold: TypeAlias = Callable[[State | None, Upsert, int, int], State | Rejection]
 _ORG_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")

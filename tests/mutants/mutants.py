@@ -53,8 +53,8 @@ MUTANTS = (
     Mutant(
         "lost update: a batch is not folded on the one before it, whose commit is under way",
         "processors/batch.py",
-        "            before = uncommitted.get(partition, {})\n",
-        "            before: Mapping[bytes, State] = {}\n",
+        "self._folder.fold_on(partition, records, uncommitted.get(partition), self",
+        "self._folder.fold_on(partition, records, None, self",
         f"{CRASHES}::test_whatever_is_delivered",
     ),
     Mutant(
@@ -67,8 +67,8 @@ MUTANTS = (
     Mutant(
         "stale publish: of two states of a record the older one is published",
         "processors/publication.py",
-        "                rows.update((row.key, row) for row in batch.commit.rows.get(partition, ()))\n",
-        "                rows = {row.key: row for row in batch.commit.rows.get(partition, ())} | rows\n",
+        "rows = rows.then(newer) if len(rows) else newer\n",
+        "rows = newer.then(rows) if len(rows) else newer\n",
         f"{CRASHES}::test_whatever_is_delivered",
     ),
     Mutant(
