@@ -58,12 +58,12 @@ class BatchFolder:
         compiled: bool = True,
     ) -> None:
         """`partitions` is how many each upsert topic has; `cache_bytes` bounds the states kept, of both kinds together;
-        `compiled` folds items so where that is installed."""
+        `compiled` folds so where that is installed."""
         self._store, self._steps = store, steps or Steps()
         self._opener = Opener(store, masters)
         self._partitions = partitions
         self._codecs = {kind: UpsertCodec(kind, registry) for kind in KINDS}
-        self.cache = StateCache(cache_bytes, partitions, compiled=compiled)
+        self.cache = StateCache(cache_bytes, partitions, use_compiled=compiled)
 
     def forget(self) -> None:
         """Drops every state and key: what comes next is loaded from the tables."""
@@ -95,7 +95,7 @@ class BatchFolder:
             self._load(partition, keys, uncommitted)
         if refused is None:
             with self._steps.step("fold"):
-                left = states.fold(number, keys, records, codec.layouts)
+                left = states.fold(number, keys, records, codec.layouts, self._opener.secrets)
             if len(left) < len(keys):
                 keys, records = [keys[place] for place in left], [records[place] for place in left]
         with self._steps.step("decode"):
@@ -165,8 +165,7 @@ class Collector:
     def clear(self) -> None:
         """Knows of nothing any more."""
         self.records = 0
-        self._starts: dict[Partition, int] = {}
-        self._last: dict[Partition, Record] = {}
+        self.moves: dict[Partition, Move] = {}
         self._letters: list[DeadLetter] = []
         self._letters_weight = 0
         self._erasures: list[Erasure] = []
@@ -179,25 +178,17 @@ class Collector:
             letters = len(self._letters)
             self._folder.fold_on(partition, records, uncommitted.get(partition), self._letters, self._erasures, refused)
             self._letters_weight += sum(STATE_BYTES + len(letter.value or b"") for letter in self._letters[letters:])
-            self._starts.setdefault(partition, start)
-            self._last[partition] = records[-1]
+            begins, last = self.moves[partition].start if partition in self.moves else start, records[-1]
+            self.moves[partition] = Move(begins, last.offset() + 1, last.offset(), digest(last))
             self.records += len(records)
 
     def weight(self) -> int:
         """What is to be committed takes so much memory, in bytes, about."""
         return self._letters_weight + self._folder.cache.changed_weight
 
-    def ranges(self) -> dict[Partition, tuple[int, int]]:
-        """The first offset and the offset after the last of what is to be committed."""
-        return {partition: (start, self._last[partition].offset() + 1) for partition, start in self._starts.items()}
-
     def take(self) -> Batch:
         """What was folded since the last time."""
-        moves = {
-            partition: Move(start, end, end - 1, digest(self._last[partition]))
-            for partition, (start, end) in self.ranges().items()
-        }
-        batch = Batch(self.records, Commit(moves, self._folder.changed(), self._letters, self._erasures))
+        batch = Batch(self.records, Commit(self.moves, self._folder.changed(), self._letters, self._erasures))
         self.clear()
         return batch
 

@@ -4,15 +4,15 @@ are owned.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 import orjson
 
-from foldline.adapters.compiled import ItemStates
+from foldline.adapters import compiled
 from foldline.adapters.consumer import Record
 from foldline.domain.records import KINDS, Kind, State
-from projections.rows import CompiledRows, PlainRows, Row, Rows, item_state
+from projections.rows import CompiledRows, PlainRows, Row, Rows, fields_of, state_of
 from projections.state import Partition
 
 # What a state weighs in memory beside its attributes, and how much more than its JSON text an object of Python takes.
@@ -47,10 +47,16 @@ class States(Protocol):
         """The state of a key, as far as it is folded."""
 
     def fold(
-        self, partition: int, keys: Sequence[bytes | None], records: Sequence[Record], layouts: Sequence[tuple[bytes, bool]]
+        self,
+        partition: int,
+        keys: Sequence[bytes | None],
+        records: Sequence[Record],
+        layouts: Sequence[tuple[bytes, bool]],
+        secrets_of: Callable[[Iterable[bytes]], Mapping[bytes, bytes]],
     ) -> Sequence[int]:
         """Folds those of a partition's records that it can. Returns the places of the others, in order, which are to be
-        folded now, on `get`, and kept: of a key that is every record from the first one on."""
+        folded now, on `get`, and kept: of a key that is every record from the first one on. `secrets_of` gives the
+        users' keys, of those with these ids, that open something."""
 
     def keep(self, key: bytes, state: State) -> None:
         """Keeps a state that was folded on the one before."""
@@ -86,7 +92,12 @@ class PlainStates:
         return self._folded.get(key) or self._states.get(key)  # type: ignore[arg-type]
 
     def fold(
-        self, partition: int, keys: Sequence[bytes | None], records: Sequence[Record], layouts: Sequence[tuple[bytes, bool]]
+        self,
+        partition: int,
+        keys: Sequence[bytes | None],
+        records: Sequence[Record],
+        layouts: Sequence[tuple[bytes, bool]],
+        secrets_of: Callable[[Iterable[bytes]], Mapping[bytes, bytes]],
     ) -> Sequence[int]:
         return range(len(keys))
 
@@ -129,10 +140,11 @@ class PlainStates:
 
 
 class CompiledStates:
-    """`States` of items, compiled. They take a quarter of the memory, and most upserts are folded without Python."""
+    """`States`, compiled. They take a third of the memory, and most upserts are folded without Python."""
 
-    def __init__(self, partitions: int) -> None:
-        self._states: Any = ItemStates(partitions)
+    def __init__(self, kind: Kind, partitions: int) -> None:
+        self._states = compiled.States(kind, partitions)
+        self._sealed = kind == "users"
 
     @property
     def weight(self) -> int:
@@ -146,20 +158,26 @@ class CompiledStates:
         return set(self._states.missing(keys))
 
     def load(self, key: bytes, state: State) -> None:
-        self._put(key, state, folded=False)
+        self._states.put(key, fields_of(state), folded=False)
 
     def get(self, key: bytes | None) -> State | None:
         fields = self._states.get(key)
-        return None if fields is None else item_state(fields)
+        return None if fields is None else state_of(fields)
 
     def fold(
-        self, partition: int, keys: Sequence[bytes | None], records: Sequence[Record], layouts: Sequence[tuple[bytes, bool]]
+        self,
+        partition: int,
+        keys: Sequence[bytes | None],
+        records: Sequence[Record],
+        layouts: Sequence[tuple[bytes, bool]],
+        secrets_of: Callable[[Iterable[bytes]], Mapping[bytes, bytes]],
     ) -> Sequence[int]:
         values, offsets = [record.value() for record in records], [record.offset() for record in records]
-        return self._states.fold(partition, keys, values, offsets, layouts)  # type: ignore[no-any-return]
+        secrets = secrets_of(self._states.seal_keys(values, layouts)) if self._sealed else {}
+        return self._states.fold(partition, keys, values, offsets, layouts, secrets)  # type: ignore[no-any-return]
 
     def keep(self, key: bytes, state: State) -> None:
-        self._put(key, state, folded=True)
+        self._states.put(key, fields_of(state), folded=True)
 
     def changed(self) -> dict[int, Rows]:
         return {partition: CompiledRows(rows) for partition, rows in self._states.changed().items()}
@@ -170,25 +188,23 @@ class CompiledStates:
     def clear(self) -> None:
         self._states.clear()
 
-    def _put(self, key: bytes, state: State, *, folded: bool) -> None:
-        _, _, item_type, status, attributes, version, first_seen_at, updated_at, partition, offset, _, _, ids = state
-        text = orjson.dumps(attributes).decode()
-        self._states.put(
-            key, item_type, status, text, version, first_seen_at, updated_at, partition, offset, ids, folded=folded
-        )
-
 
 class StateCache:
     """States of both kinds. `limit_bytes` is an estimate of memory, not a promise to the byte."""
 
-    def __init__(self, limit_bytes: int, partitions: int, *, compiled: bool) -> None:
-        """`partitions` is how many each topic has; `compiled`, whether items are folded so where that is installed."""
+    def __init__(self, limit_bytes: int, partitions: int, *, use_compiled: bool) -> None:
+        """`partitions` is how many each topic has; `use_compiled`, whether to fold so where that is installed."""
         self._limit = limit_bytes
-        items: States = CompiledStates(partitions) if compiled and ItemStates is not None else PlainStates("items")
-        self.of: dict[Kind, States] = {"items": items, "users": PlainStates("users")}
+        self.of: dict[Kind, States] = {kind: self._new(kind, partitions, use_compiled) for kind in KINDS}
         self.complete: set[Partition] = set()
         """Of these partitions nobody knows of a state that is not here: those of which nothing was folded before, until
         something is evicted."""
+
+    @staticmethod
+    def _new(kind: Kind, partitions: int, use_compiled: bool) -> States:
+        if use_compiled and compiled.States is not None:
+            return CompiledStates(kind, partitions)
+        return PlainStates(kind)
 
     @property
     def changed_weight(self) -> int:
@@ -201,7 +217,7 @@ class StateCache:
         if excess > 0:
             self.complete.clear()
             heavier = self.of[max(KINDS, key=lambda kind: self.of[kind].weight)]
-            heavier.evict(heavier.weight - excess)
+            heavier.evict(max(0, heavier.weight - excess))
 
     def clear(self) -> None:
         """Lets go of everything."""

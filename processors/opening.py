@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from foldline.adapters.consumer import Record
 from foldline.adapters.seals import MasterKeys, given_here, opened, seal_key
@@ -53,15 +53,16 @@ class Opener:
                 if key_id is not None and key_id not in self._secrets:
                     wanted[key_id] = event, record
         self._ends = self._store.key_ends(deletes) if deletes else {}
-        if not wanted:
-            return
-        found = self._store.keys(list(wanted))
+        self._load(wanted)
         for key_id, (event, record) in wanted.items():
-            if key_id in found:
-                wrapped = found[key_id]
-                self._secrets[key_id] = self._masters.unwrap(key_id, wrapped) if wrapped else wrapped
-            else:
+            if key_id not in self._secrets:
                 self._check_not_lost(key_id, event, record)
+
+    def secrets(self, key_ids: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Those of these keys that open something. Raises `MasterKeyMissing` and `Unreachable`."""
+        key_ids = list(key_ids)
+        self._load(key_id for key_id in key_ids if key_id not in self._secrets)
+        return {key_id: secret for key_id in key_ids if (secret := self._secrets.get(key_id))}
 
     def open(self, event: Upsert) -> Upsert:
         """A sealed event with its attributes, where they can still be opened."""
@@ -80,6 +81,11 @@ class Opener:
             self._secrets.pop(key_id, None)
             self._secrets[key_id] = ENDED
         return Erasure(event.org_id, event.entity_id, after.partition, after.offset, event.request_id, keys)
+
+    def _load(self, key_ids: Iterable[bytes]) -> None:
+        unknown = list(key_ids)
+        for key_id, wrapped in (self._store.keys(unknown) if unknown else {}).items():
+            self._secrets[key_id] = self._masters.unwrap(key_id, wrapped) if wrapped else wrapped
 
     def _evict(self) -> None:
         """Drops the oldest, but never what a batch has ended that may not be committed yet."""

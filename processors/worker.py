@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from foldline.adapters.codec import UPSERTS_TOPIC, Registry
 from foldline.adapters.consumer import Claim, LogReader, Record
@@ -26,7 +26,7 @@ from foldline.settings import Settings
 from foldline.steps import Steps
 from processors.batch import Batch, BatchFolder, Collector, Stretch
 from processors.publication import Publisher
-from projections.state import Partition, StateStore
+from projections.state import Move, Partition, StateStore
 from projections.topics import StateTopics
 
 
@@ -181,16 +181,15 @@ class Worker:
         try:
             outcome.result()
         except BadData as refusal:
-            later = self._collector.ranges()
+            later = self._collector.moves
             self._collector.clear()
             self._bisect(self._read_again(batch.commit.moves), refusal)
             self._collector.add(self._read_again(later), {})
 
-    def _read_again(self, ranges: Mapping[Partition, Sequence[Any]]) -> dict[Partition, Stretch]:
-        """The records of ranges that begin with a first offset and the one after the last."""
+    def _read_again(self, moves: Mapping[Partition, Move]) -> dict[Partition, Stretch]:
         return {
-            partition: Stretch(start, list(self._ports.log.read(*partition, start, end)))
-            for partition, (start, end, *_) in ranges.items()
+            partition: Stretch(move.start, list(self._ports.log.read(*partition, move.start, move.end)))
+            for partition, move in moves.items()
         }
 
     def _bisect(self, stretches: Mapping[Partition, Stretch], refusal: BadData) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
 import orjson
 
@@ -96,7 +96,7 @@ class PlainRows:
 
 
 class CompiledRows:
-    """`Rows` of items that were folded by the compiled fold."""
+    """`Rows` that were folded by the compiled fold."""
 
     def __init__(self, rows: Any) -> None:
         self._rows = rows
@@ -106,11 +106,11 @@ class CompiledRows:
 
     def __iter__(self) -> Iterator[Row]:
         for key, fields in self._rows.items():
-            yield Row(key, item_state(fields), fields[4])
+            yield Row(key, state_of(fields), fields[0][4])
 
     def get(self, key: bytes) -> State | None:
         fields = self._rows.get(key)
-        return None if fields is None else item_state(fields)
+        return None if fields is None else state_of(fields)
 
     def attributes_bytes(self) -> int:
         return self._rows.attributes_bytes()  # type: ignore[no-any-return]
@@ -128,8 +128,16 @@ class CompiledRows:
         return self._rows.messages(codec.prefix, generation)  # type: ignore[no-any-return]
 
 
-def item_state(fields: tuple[Any, ...]) -> State:
-    """The state of an item of which the compiled fold gives the fields."""
-    *head, text, version, first_seen_at, updated_at, partition, offset, ids = fields
-    size = len(text.encode())
-    return State._make((*head, orjson.loads(text), version, first_seen_at, updated_at, partition, offset, size, (), ids))
+Fields: TypeAlias = tuple[tuple[Any, ...], tuple[int, ...], tuple[list[bytes], bytes]]
+
+
+def state_of(fields: Fields) -> State:
+    """The state of which the compiled fold gives the fields."""
+    (*head, text), numbers, (keys, ids) = fields
+    return State._make((*head, orjson.loads(text), *numbers, len(text.encode()), tuple(keys), ids))
+
+
+def fields_of(state: State) -> Fields:
+    """The fields of a state for the compiled fold."""
+    text = orjson.dumps(state.attributes).decode()
+    return (*state[:4], text), state[5:10], (list(state.keys), state.ids)

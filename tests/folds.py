@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from processors import memory
+from foldline.adapters import compiled
 
-FOLDS = ["plain"] if memory.ItemStates is None else ["compiled", "plain"]
+FOLDS = ["plain"] if compiled.States is None else ["compiled", "plain"]
 
 
 @pytest.fixture(scope="module", autouse=True, params=FOLDS)
 def fold_is(request: pytest.FixtureRequest) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "plain":
-            patch.setattr(memory, "ItemStates", None)
+            patch.setattr(compiled, "States", None)
         yield request.param

@@ -1,35 +1,58 @@
-//! Avro's binary encoding of upserts and states of items, as `foldline/adapters/avro.py` has it.
+//! Avro's binary encoding of upserts and states, as `foldline/adapters/avro.py` has it.
 
 use std::str::from_utf8;
 
+use crate::fold::Kind;
 use crate::ids::ID_BYTES;
 
 /// A value begins so: a zero byte, and the schema's id.
 pub const PREFIX_BYTES: usize = 5;
 
-/// The fields of an upsert of an item that the fold needs. None: not sent.
+/// The fields of an upsert that the fold needs. None: not sent. An item has no `created_at` and no seal, a user no type.
 pub struct Upsert<'a> {
     pub org_id: &'a str,
-    pub item_id: &'a str,
+    pub entity_id: &'a str,
     pub item_type: Option<&'a str>,
+    pub created_at: Option<i64>,
     pub status: Option<&'a str>,
     pub attributes: Option<&'a str>,
     pub received_at: i64,
+    pub request_id: &'a str,
+    pub record_index: i32,
+    pub sealed: Option<&'a [u8]>,
     pub idempotency_id: Option<&'a [u8]>,
 }
 
 impl<'a> Upsert<'a> {
-    /// The upsert that a value is to its last byte, if it is one.
-    pub fn decode(value: &'a [u8], has_id: bool) -> Option<Upsert<'a>> {
+    /// The upsert that a value is to its last byte, if it is one of this kind.
+    pub fn decode(kind: Kind, value: &'a [u8], has_id: bool) -> Option<Upsert<'a>> {
         let mut rest = Reader(value.get(PREFIX_BYTES..)?);
-        let (org_id, item_id) = (rest.string()?, rest.string()?);
-        let (item_type, status) = (rest.optional(Reader::string)?, rest.optional(Reader::string)?);
-        let attributes = rest.optional(Reader::string)?;
-        let received_at = rest.long()?;
-        let (_request_id, record_index) = (rest.string()?, rest.long()?);
+        let (org_id, entity_id) = (rest.string()?, rest.string()?);
+        let (item_type, created_at) = match kind {
+            Kind::Items => (rest.optional(Reader::string)?, None),
+            Kind::Users => (None, rest.optional(Reader::long)?),
+        };
+        let (status, attributes) = (rest.optional(Reader::string)?, rest.optional(Reader::string)?);
+        let (received_at, request_id) = (rest.long()?, rest.string()?);
+        let record_index = i32::try_from(rest.long()?).ok()?;
+        let sealed = match kind {
+            Kind::Items => None,
+            Kind::Users => rest.optional(Reader::bytes)?,
+        };
         let idempotency_id = if has_id { rest.optional(|reader| reader.take(ID_BYTES))? } else { None };
-        let whole = rest.0.is_empty() && i32::try_from(record_index).is_ok();
-        whole.then_some(Upsert { org_id, item_id, item_type, status, attributes, received_at, idempotency_id })
+        rest.0.is_empty().then_some(Upsert {
+            org_id,
+            entity_id,
+            item_type,
+            created_at,
+            status,
+            attributes,
+            received_at,
+            request_id,
+            record_index,
+            sealed,
+            idempotency_id,
+        })
     }
 }
 
@@ -62,9 +85,13 @@ impl<'a> Reader<'a> {
         None
     }
 
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.long()?).ok()?;
+        self.take(length)
+    }
+
     fn string(&mut self) -> Option<&'a str> {
-        let bytes = usize::try_from(self.long()?).ok()?;
-        from_utf8(self.take(bytes)?).ok()
+        from_utf8(self.bytes()?).ok()
     }
 
     fn optional<T>(&mut self, of: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {

@@ -1,4 +1,4 @@
-//! Message keys, `org_id:item_id`, and the partitions that they belong on, as `foldline.domain.keys` has them.
+//! Message keys, `org_id:entity_id`, and the partitions that they belong on, as `foldline.domain.keys` has them.
 
 const ID_MAX_CHARACTERS: usize = 256;
 const ORG_ID_MAX_BYTES: usize = 64;
@@ -9,13 +9,13 @@ pub fn split(key: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&key[..colon], &key[colon + 1..]))
 }
 
-/// Whether a key is that of an organisation and an item, both of which hold, and belongs on the partition.
-pub fn holds(key: &[u8], org_id: &str, item_id: &str, partition: i32, partitions: i32) -> bool {
-    split(key) == Some((org_id.as_bytes(), item_id.as_bytes()))
+/// Whether a key is that of an organisation and an entity, both of which hold, and belongs on the partition.
+pub fn holds(key: &[u8], org_id: &str, entity_id: &str, partition: i32, partitions: i32) -> bool {
+    split(key) == Some((org_id.as_bytes(), entity_id.as_bytes()))
         && (1..=ORG_ID_MAX_BYTES).contains(&org_id.len())
         && org_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
-        && (1..=ID_MAX_CHARACTERS).contains(&item_id.chars().count())
-        && !item_id.chars().any(char::is_control)
+        && (1..=ID_MAX_CHARACTERS).contains(&entity_id.chars().count())
+        && !entity_id.chars().any(char::is_control)
         && (murmur2(key) & 0x7FFF_FFFF) % partitions.unsigned_abs() == partition.unsigned_abs()
 }
 

@@ -1,6 +1,6 @@
-//! The fold of items, compiled: what `foldline` uses where this module is installed.
+//! The fold, compiled: what `foldline` uses where this module is installed.
 //!
-//! `ItemStates` holds the states of items in memory and folds upserts on top of them, as `processors.memory.PlainStates` with
+//! `States` holds the states of one kind in memory and folds upserts on top of them, as `processors.memory.PlainStates` with
 //! `foldline.domain.fold` does. It takes what is plain, and leaves everything else to them.
 
 mod avro;
@@ -9,6 +9,7 @@ mod ids;
 mod json;
 mod keys;
 mod rows;
+mod seals;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,38 +20,61 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::avro::{PREFIX_BYTES, Upsert};
-use crate::fold::{Place, State, Status, fold};
+use crate::fold::{Detail, Kind, Place, State, Status, fold};
 use crate::json::Object;
 use crate::rows::Rows;
+use crate::seals::{KeyId, Secrets, key_id_of};
 
 /// The wording of the laws, as `foldline.domain.fold` counts it, that this fold has learned.
 const LAWS: u32 = 1;
 
-/// A state for Python: organisation, id, type, status, attributes as JSON text, version, first seen at, updated at,
-/// partition, offset, idempotency ids.
-type Fields = (String, String, String, &'static str, String, i64, i64, i64, i32, i64, Vec<u8>);
+/// A state as Python gives and takes it: organisation, id, detail, status, attributes as JSON text; version, first seen at,
+/// updated at, partition, offset; keys, idempotency ids.
+type Fields = ((String, String, PyDetail, String, String), (i64, i64, i64, i32, i64), (Vec<KeyId>, Vec<u8>));
+
+#[derive(FromPyObject, IntoPyObject)]
+enum PyDetail {
+    ItemType(String),
+    CreatedAt(i64),
+}
 
 fn fields(key: &[u8], state: &State) -> Fields {
-    let (org_id, item_id) = keys::split(key).unwrap_or_default();
+    let (org_id, entity_id) = keys::split(key).unwrap_or_default();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let detail = match &state.detail {
+        Detail::ItemType(text) => PyDetail::ItemType(text.to_string()),
+        Detail::CreatedAt(at) => PyDetail::CreatedAt(*at),
+    };
     (
-        text(org_id),
-        text(item_id),
-        state.item_type.to_string(),
-        state.status.text(),
-        text(state.attributes.text()),
-        state.version,
-        state.first_seen_at,
-        state.updated_at,
-        state.partition,
-        state.offset,
-        state.ids.to_vec(),
+        (text(org_id), text(entity_id), detail, state.status.text().into(), text(state.attributes.text())),
+        (state.version, state.first_seen_at, state.updated_at, state.partition, state.offset),
+        (state.keys.to_vec(), state.ids.to_vec()),
     )
 }
 
-/// States of items by message key, those folded least recently first.
+fn state_of(fields: Fields) -> Option<State> {
+    let ((_, _, detail, status, attributes), (version, first_seen_at, updated_at, partition, offset), (keys, ids)) = fields;
+    Some(State {
+        detail: match detail {
+            PyDetail::ItemType(text) => Detail::ItemType(text.into()),
+            PyDetail::CreatedAt(at) => Detail::CreatedAt(at),
+        },
+        status: Status::parse(&status)?,
+        attributes: Object::kept(&attributes)?.into(),
+        version,
+        first_seen_at,
+        updated_at,
+        partition,
+        offset,
+        keys: keys.into(),
+        ids: ids.into(),
+    })
+}
+
+/// States of one kind by message key, those folded least recently first.
 #[pyclass]
-struct ItemStates {
+struct States {
+    kind: Kind,
     partitions: i32,
     states: LinkedHashMap<Arc<[u8]>, Kept>,
     weight: usize,
@@ -65,7 +89,15 @@ struct Kept {
     round: u64,
 }
 
-impl ItemStates {
+/// How values begin, and whether they have idempotency ids.
+type Layouts = Vec<([u8; PREFIX_BYTES], bool)>;
+
+fn decoded<'a>(kind: Kind, value: &'a [u8], layouts: &Layouts) -> Option<Upsert<'a>> {
+    let (_, has_id) = layouts.iter().find(|(prefix, _)| value.starts_with(prefix))?;
+    Upsert::decode(kind, value, *has_id)
+}
+
+impl States {
     fn keep(&mut self, key: Arc<[u8]>, state: Arc<State>, round: u64) {
         let weight = state.weight(&key);
         let old = self.states.insert(key.clone(), Kept { state, round });
@@ -81,13 +113,13 @@ impl ItemStates {
         }
     }
 
-    fn fold_one(&mut self, key: &[u8], event: &Upsert, partition: i32, offset: i64) -> bool {
+    fn fold_one(&mut self, key: &[u8], event: &Upsert, partition: i32, offset: i64, secrets: &Secrets) -> bool {
         let (key, before) = match self.states.get_key_value(key) {
             Some((key, kept)) => (key.clone(), Some(&kept.state)),
             None => (key.into(), None),
         };
-        let place = Place { key: &key, partition, partitions: self.partitions, offset };
-        let Some(after) = fold(before, event, &place) else {
+        let place = Place { kind: self.kind, key: &key, partition, partitions: self.partitions, offset };
+        let Some(after) = fold(before, event, &place, secrets) else {
             return false;
         };
         self.keep(key, after, self.round);
@@ -96,18 +128,24 @@ impl ItemStates {
 }
 
 #[pymethods]
-impl ItemStates {
-    /// `partitions` is how many the topic has.
+impl States {
+    /// `partitions` is how many the topic has. Raises `ValueError` for a kind that there is not.
     #[new]
-    fn new(partitions: i32) -> ItemStates {
-        ItemStates {
+    fn new(kind: &str, partitions: i32) -> PyResult<States> {
+        let kind = match kind {
+            "items" => Kind::Items,
+            "users" => Kind::Users,
+            _ => return Err(PyValueError::new_err("there are items and users")),
+        };
+        Ok(States {
+            kind,
             partitions,
             states: LinkedHashMap::new(),
             weight: 0,
             round: 1,
             changed: Vec::new(),
             changed_weight: 0,
-        }
+        })
     }
 
     /// What all states take in memory, in bytes, about.
@@ -133,41 +171,21 @@ impl ItemStates {
     }
 
     /// Keeps a state; `changed` tells of it where it was folded. Raises `ValueError` for what is none.
-    #[pyo3(signature = (key, item_type, status, attributes, version, first_seen_at, updated_at, partition, offset, ids, *, folded))]
-    #[allow(clippy::too_many_arguments)]
-    fn put(
-        &mut self,
-        key: &[u8],
-        item_type: &str,
-        status: &str,
-        attributes: &str,
-        version: i64,
-        first_seen_at: i64,
-        updated_at: i64,
-        partition: i32,
-        offset: i64,
-        ids: &[u8],
-        folded: bool,
-    ) -> PyResult<()> {
-        let wrong = || PyValueError::new_err("not a state of an item");
-        let state = State {
-            item_type: item_type.into(),
-            status: Status::parse(status).ok_or_else(wrong)?,
-            attributes: Arc::new(Object::kept(attributes).ok_or_else(wrong)?),
-            version,
-            first_seen_at,
-            updated_at,
-            partition,
-            offset,
-            ids: ids.into(),
-        };
+    fn put(&mut self, key: &[u8], state: Fields, folded: bool) -> PyResult<()> {
+        let state = state_of(state).ok_or_else(|| PyValueError::new_err("this is not a state"))?;
         self.keep(key.into(), Arc::new(state), if folded { self.round } else { 0 });
         Ok(())
     }
 
-    /// Folds the records of a partition that it can fold. `layouts` are the beginnings of values under the schemas it reads,
-    /// each with whether there are idempotency ids. Returns the places of the records that are left, in order: of a key from
-    /// the first one on that it cannot fold.
+    /// The ids of the keys under which users' values are sealed.
+    fn seal_keys(&self, values: Vec<Option<Bound<'_, PyBytes>>>, layouts: Layouts) -> HashSet<KeyId> {
+        let values = values.iter().flatten().map(|value| value.as_bytes());
+        values.filter_map(|value| key_id_of(decoded(self.kind, value, &layouts)?.sealed?)).collect()
+    }
+
+    /// Folds the records of a partition that it can fold, with users' keys by their ids. `layouts` are the beginnings of values
+    /// under the schemas it reads, each with whether there are idempotency ids. Returns the places of the records that are
+    /// left, in order: of a key from the first one on that it cannot fold.
     fn fold(
         &mut self,
         py: Python<'_>,
@@ -175,7 +193,8 @@ impl ItemStates {
         keys: Vec<Option<Bound<'_, PyBytes>>>,
         values: Vec<Option<Bound<'_, PyBytes>>>,
         offsets: Vec<i64>,
-        layouts: Vec<([u8; PREFIX_BYTES], bool)>,
+        layouts: Layouts,
+        secrets: Secrets,
     ) -> Vec<usize> {
         let keys: Vec<_> = keys.iter().map(|key| key.as_ref().map(|key| key.as_bytes())).collect();
         let values: Vec<_> = values.iter().map(|value| value.as_ref().map_or(&[][..], |value| value.as_bytes())).collect();
@@ -183,11 +202,9 @@ impl ItemStates {
             let mut left = Vec::new();
             let mut left_keys = HashSet::new();
             for (place, ((key, value), offset)) in keys.into_iter().zip(values).zip(offsets).enumerate() {
-                let layout = layouts.iter().find(|(prefix, _)| value.starts_with(prefix));
-                let event = layout.and_then(|(_, has_id)| Upsert::decode(value, *has_id));
-                let folded = match (key, event) {
+                let folded = match (key, decoded(self.kind, value, &layouts)) {
                     (Some(key), Some(event)) => {
-                        !left_keys.contains(key) && self.fold_one(key, &event, partition, offset)
+                        !left_keys.contains(key) && self.fold_one(key, &event, partition, offset, &secrets)
                     }
                     _ => false,
                 };
@@ -231,6 +248,6 @@ impl ItemStates {
 #[pymodule]
 fn foldline_compiled(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("LAWS", LAWS)?;
-    module.add_class::<ItemStates>()?;
+    module.add_class::<States>()?;
     module.add_class::<Rows>()
 }

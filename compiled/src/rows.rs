@@ -8,8 +8,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::avro::{write_long, write_string};
-use crate::fold::State;
+use crate::fold::{Detail, State};
 use crate::keys::split;
+use crate::seals::KeyId;
 use crate::{Fields, fields};
 
 /// What a row takes in memory while it is kept: its state may have gone from the cache.
@@ -101,8 +102,16 @@ impl Rows {
 }
 
 fn write_copy(out: &mut Vec<u8>, key: &[u8], state: &State) {
-    let (org_id, item_id) = split(key).unwrap_or_default();
-    for text in [org_id, item_id, state.item_type.as_bytes(), state.status.text().as_bytes(), state.attributes.text()] {
+    let (org_id, entity_id) = split(key).unwrap_or_default();
+    let created_at;
+    let detail = match &state.detail {
+        Detail::ItemType(text) => text.as_bytes(),
+        Detail::CreatedAt(at) => {
+            created_at = at.to_string();
+            created_at.as_bytes()
+        }
+    };
+    for text in [org_id, entity_id, detail, state.status.text().as_bytes(), state.attributes.text()] {
         write_escaped(out, text);
         out.push(b'\t');
     }
@@ -110,13 +119,32 @@ fn write_copy(out: &mut Vec<u8>, key: &[u8], state: &State) {
         out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
         out.push(b'\t');
     }
+    if let Detail::CreatedAt(_) = state.detail {
+        write_keys(out, &state.keys);
+        out.push(b'\t');
+    }
     if !state.ids.is_empty() {
         out.extend_from_slice(br"\\x");
-        for byte in &state.ids {
-            write!(out, "{byte:02x}").expect("memory takes all that is written");
-        }
+        write_hex(out, &state.ids);
     }
     out.push(b'\n');
+}
+
+/// An array of bytea. Its quotes escape once more than COPY.
+fn write_keys(out: &mut Vec<u8>, keys: &[KeyId]) {
+    out.push(b'{');
+    for (number, key_id) in keys.iter().enumerate() {
+        out.extend_from_slice(if number == 0 { br#""\\\\x"# } else { br#","\\\\x"# });
+        write_hex(out, key_id);
+        out.push(b'"');
+    }
+    out.push(b'}');
+}
+
+fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    for byte in bytes {
+        write!(out, "{byte:02x}").expect("memory takes all that is written");
+    }
 }
 
 fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
@@ -138,11 +166,16 @@ fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 fn write_state(out: &mut Vec<u8>, prefix: &[u8], key: &[u8], state: &State, generation: i64) {
-    let (org_id, item_id) = split(key).unwrap_or_default();
+    let (org_id, entity_id) = split(key).unwrap_or_default();
     out.extend_from_slice(prefix);
-    for text in [org_id, item_id, state.item_type.as_bytes(), state.status.text().as_bytes(), state.attributes.text()] {
-        write_string(out, text);
+    write_string(out, org_id);
+    write_string(out, entity_id);
+    match &state.detail {
+        Detail::ItemType(text) => write_string(out, text.as_bytes()),
+        Detail::CreatedAt(at) => write_long(out, *at),
     }
+    write_string(out, state.status.text().as_bytes());
+    write_string(out, state.attributes.text());
     let State { version, first_seen_at, updated_at, partition, offset, .. } = *state;
     for number in [version, first_seen_at, updated_at, generation, partition.into(), offset] {
         write_long(out, number);

@@ -1,4 +1,4 @@
-"""The compiled fold of items (`compiled/` in the repository), where it is installed and knows these laws; else None.
+"""The compiled fold (`compiled/` in the repository), where it is installed and knows these laws; else None.
 
 It takes the upserts that are plain, and leaves all others to the fold in Python; what both come to is the same.
 """
@@ -9,11 +9,11 @@ from typing import Any
 
 from foldline.domain.fold import LAWS
 
-ItemStates: Any = None
+States: Any = None
 try:
     import foldline_compiled
 
     if foldline_compiled.LAWS == LAWS:
-        ItemStates = foldline_compiled.ItemStates
+        States = foldline_compiled.States
 except ImportError:
     pass

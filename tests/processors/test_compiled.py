@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
@@ -12,9 +14,10 @@ from hypothesis import strategies as st
 
 from foldline.adapters.codec import BundledRegistry, StateCodec, UpsertCodec
 from foldline.adapters.memory import MemoryLog
+from foldline.adapters.seals import new_data_key, sealed
 from foldline.domain.idempotency import MAX_IDS
 from foldline.domain.keys import message_key
-from foldline.domain.records import ATTRIBUTES_MAX_BYTES, Kind, Upsert
+from foldline.domain.records import ATTRIBUTES_MAX_BYTES, KINDS, Kind, Upsert
 from foldline.domain.times import EARLIEST, LATEST
 from processors.batch import Batch, BatchFolder, Stretch
 from processors.memory import CompiledStates
@@ -28,14 +31,14 @@ pytest.importorskip("foldline_compiled", reason="foldline-compiled is not instal
 
 REGISTRY = BundledRegistry()
 ITEMS: Partition = ("items", 0)
-VALUES = UpsertCodec("items", REGISTRY)
+VALUES: dict[Kind, UpsertCodec] = {kind: UpsertCodec(kind, REGISTRY) for kind in KINDS}
 
 
 class Folded(NamedTuple):
-    """What a batch comes to: rows for the table, messages for the topic, dead letters, and how many were folded compiled."""
+    """What a batch comes to: rows for the table and messages for the topic, sorted, and dead letters."""
 
-    rows: list[list[bytes]]
-    messages: list[list[tuple[bytes, bytes]]]
+    rows: dict[Partition, list[bytes]]
+    messages: dict[Partition, list[tuple[bytes, bytes]]]
     letters: list[DeadLetter]
 
 
@@ -47,8 +50,8 @@ def folded(batch: Batch) -> Folded:
     codecs: dict[Kind, StateCodec] = {"items": StateCodec("items", REGISTRY), "users": StateCodec("users", REGISTRY)}
     rows = batch.commit.rows
     return Folded(
-        [sorted(changed.copy_text().splitlines()) for changed in rows.values()],
-        [sorted(changed.messages(codecs[kind], 7)) for (kind, _), changed in rows.items()],
+        {partition: sorted(changed.copy_text().splitlines()) for partition, changed in rows.items()},
+        {partition: sorted(changed.messages(codecs[partition[0]], 7)) for partition, changed in rows.items()},
         sorted(batch.commit.letters, key=lambda letter: (letter.kind, letter.partition, letter.offset)),
     )
 
@@ -83,17 +86,22 @@ def _batches(log: MemoryLog, size: int) -> list[dict[Partition, Stretch]]:
     ]
 
 
+def no_secrets(_: Iterable[bytes]) -> dict[bytes, bytes]:
+    return {}
+
+
 def of_events(*events: Upsert) -> MemoryLog:
     log = MemoryLog(REGISTRY, 1)
     log.append("items", events)
     return log
 
 
-def taken(*events: Upsert) -> list[bool]:
-    """Whether the compiled fold takes each event, alone, of a key of its own."""
-    states, log = CompiledStates(1), of_events(*events)
-    records = log.stretch("items", 0, 0, len(events))
-    left = [states.fold(0, [record.key()], [record], VALUES.layouts) for record in records]
+def taken(*events: Upsert, kind: Kind = "items", secrets: Mapping[bytes, bytes] = MappingProxyType({})) -> list[bool]:
+    """Whether the compiled fold takes each event, one after the other, with these keys."""
+    states, log = CompiledStates(kind, 1), MemoryLog(REGISTRY, 1)
+    log.append(kind, events)
+    records = log.stretch(kind, 0, 0, len(events))
+    left = [states.fold(0, [record.key()], [record], VALUES[kind].layouts, lambda _: dict(secrets)) for record in records]
     return [not places for places in left]
 
 
@@ -112,15 +120,13 @@ def test_whatever_is_sent(
 def test_whatever_lies_in_the_log(data: st.DataObject) -> None:
     log = MemoryLog(REGISTRY, 2)
     for kind, one in data.draw(logs()):
-        if kind == "users":
-            continue
-        value = bytearray(VALUES.encode(one.event))
+        value = bytearray(VALUES[kind].encode(one.event))
         for place in data.draw(st.lists(st.integers(0, len(value) - 1), max_size=2)):
             value[place : place + 1] = data.draw(st.binary(max_size=3))
         keys = st.sampled_from([message_key(one.event.org_id, one.event.entity_id), None, b"", b"org_1:PROD-1", b"\xff"])
         numbers = st.sampled_from([None, None, 0, 1])
-        log.append_raw("items", data.draw(keys), data.draw(st.sampled_from([bytes(value), None])), data.draw(numbers))
-    if max(log.watermarks("items", number)[1] for number in range(2)):
+        log.append_raw(kind, data.draw(keys), data.draw(st.sampled_from([bytes(value), None])), data.draw(numbers))
+    if max(log.watermarks(kind, number)[1] for kind in KINDS for number in range(2)):
         both(log, 5)
 
 
@@ -219,19 +225,37 @@ def test_what_is_doubtful_is_left_and_folded_all_the_same() -> None:
     assert taken(*doubtful) == [False] * len(doubtful)
 
 
+def test_of_users_what_is_plain_is_taken() -> None:
+    own, others = new_data_key(b"ids", "org_1", "USER-1"), new_data_key(b"ids", "org_1", "USER-2")
+    first = upsert(entity_id="USER-1", detail=None, attributes='{"mail":"a@b.c"}', idempotency_id=bytes(16))
+    again = first._replace(detail=5, record_index=1, status="inactive", idempotency_id=None)
+    secrets = {own.key_id: own.secret}
+    assert taken(sealed(first, own), sealed(again, own), kind="users", secrets=secrets) == [True, True]
+    assert taken(upsert(entity_id="USER-1", detail=None), kind="users") == [True]
+    left = [
+        sealed(first, own)._replace(record_index=7),
+        sealed(first, own)._replace(sealed=b"short"),
+        sealed(first, others),
+        sealed(first._replace(attributes="[]"), own),
+        upsert(entity_id="USER-1", detail=LATEST + 1),
+        upsert(entity_id="USER-1", detail=None, status="deleted"),
+    ]
+    assert taken(*left, kind="users", secrets=secrets) == [False] * len(left)
+
+
 def test_what_comes_after_an_event_that_is_left_waits_for_it() -> None:
     events = [upsert(attributes='{"a":1}'), upsert(attributes='{"a":1e19}'), upsert(attributes='{"b":2}')]
     (batch,) = both(of_events(*events, upsert(entity_id="PROD-2")), 4)
-    assert b'PROD-1\tproduct\tactive\t{"a":10000000000000000000,"b":2}\t3' in b"".join(batch.rows[0])
+    assert b'PROD-1\tproduct\tactive\t{"a":10000000000000000000,"b":2}\t3' in b"".join(batch.rows[ITEMS])
 
 
 def test_rows_are_as_they_were_whatever_is_folded_on_them() -> None:
     log = of_events(upsert(attributes='{"a":1}'), upsert(attributes='{"a":2}'), upsert(entity_id="PROD-2"))
-    states = CompiledStates(1)
+    states = CompiledStates("items", 1)
     batches = []
     for offset in range(3):
         (record,) = log.stretch("items", 0, offset, offset + 1)
-        states.fold(0, [record.key()], [record], VALUES.layouts)
+        states.fold(0, [record.key()], [record], VALUES["items"].layouts, no_secrets)
         batches.append(states.changed()[0])
     assert [[row.attributes for row in rows] for rows in batches] == [['{"a":1}'], ['{"a":2}'], ["{}"]]
     assert [(rows.attributes_bytes(), len(rows)) for rows in batches] == [(7, 1), (7, 1), (2, 1)]
@@ -246,10 +270,10 @@ def test_rows_are_as_they_were_whatever_is_folded_on_them() -> None:
 
 def test_states_are_let_go_in_the_order_in_which_they_were_folded() -> None:
     log = of_events(*(upsert(entity_id=f"PROD-{number}") for number in (1, 2, 3, 1)))
-    states = CompiledStates(1)
+    states = CompiledStates("items", 1)
     records = log.stretch("items", 0, 0, 4)
     keys = [record.key() for record in records]
-    states.fold(0, keys, records, VALUES.layouts)
+    states.fold(0, keys, records, VALUES["items"].layouts, no_secrets)
     weight = states.weight
     assert states.changed_weight == weight
     states.evict(weight - 1)

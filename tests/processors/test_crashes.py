@@ -31,6 +31,7 @@ from processors.worker import Ports, Worker
 from projections.memory import MemoryDatabase, MemoryStateStore, MemoryStateTopics, MemoryTopics
 from projections.state import Commit, DeadLetter, Keyring, Partition, Position, StateStore
 from projections.topics import Publication, StateTopics
+from tests.folds import fold_is  # noqa: F401
 from tests.keys import MASTERS
 
 REGISTRY = BundledRegistry()
@@ -204,7 +205,7 @@ class Log:
 
 
 class Delivered(MemoryRecord):
-    """A record that tells when its value is looked at for the second time: the batch has been folded, and is measured."""
+    """A record that tells when its key is looked at for the second time: it has been folded, and is noted as the last."""
 
     def __init__(self, record: MemoryRecord, folded: Callable[[], None]) -> None:
         super().__init__(
@@ -212,11 +213,11 @@ class Delivered(MemoryRecord):
         )
         self._looks, self._folded = 0, folded
 
-    def value(self) -> bytes | None:
+    def key(self) -> bytes | None:
         self._looks += 1
         if self._looks == 2:
             self._folded()
-        return super().value()
+        return super().key()
 
 
 class Delivery:
@@ -235,6 +236,10 @@ class Delivery:
         places = [place for place in self._next if self._left(place)]
         chosen = self._random.sample(places, self._random.randint(1, len(places)))
         return [record for place in chosen for record in self._some(place)]
+
+    def more(self) -> bool:
+        """Whether it is said that more has arrived: the worker may wait for it, or not."""
+        return self._random.random() < 0.5
 
     def over(self) -> bool:
         return not any(self._left(place) for place in self._next)
@@ -314,7 +319,8 @@ class World:
                     seen.set()
                     process.folded()
 
-            delivery.back(worker.handle([Delivered(record, folded) for record in delivery.batch()]))
+            records = [Delivered(record, folded) for record in delivery.batch()]
+            delivery.back(worker.handle(records, more=delivery.more()))
             self._between(worker)
         process.free()
         assert worker.drain(PATIENCE_SECONDS)
