@@ -62,7 +62,8 @@ class States(Protocol):
         """Keeps a state that was folded on the one before."""
 
     def changed(self) -> dict[int, Rows]:
-        """The states that were folded since this was asked last, by partition."""
+        """The states that were folded since this was asked last, by partition, in the order of their keys: an index of the
+        table is then gone through once, from one side to the other."""
 
     def evict(self, limit_bytes: int) -> None:
         """Lets go of the states least recently folded, until the others weigh no more than that."""
@@ -121,7 +122,7 @@ class PlainStates:
             self.load(key, row.state)
             rows.setdefault(folded.partition, []).append(row)
         self._folded, self._changed_weight = {}, 0
-        return {partition: PlainRows(self._kind, of_partition) for partition, of_partition in rows.items()}
+        return {partition: PlainRows(self._kind, sorted(of_partition)) for partition, of_partition in rows.items()}
 
     def evict(self, limit_bytes: int) -> None:
         oldest = []

@@ -217,7 +217,7 @@ impl States {
         })
     }
 
-    /// The states that were folded since this was asked last, by partition.
+    /// The states that were folded since this was asked last, by partition, in the order of their keys.
     fn changed(&mut self) -> HashMap<i32, Rows> {
         (self.round, self.changed_weight) = (self.round + 1, 0);
         let mut changed: HashMap<i32, Vec<_>> = HashMap::new();
@@ -226,7 +226,11 @@ impl States {
                 changed.entry(kept.state.partition).or_default().push((key, kept.state.clone()));
             }
         }
-        changed.into_iter().map(|(partition, rows)| (partition, Rows::new(rows.into_iter()))).collect()
+        let in_order = |(partition, mut rows): (i32, Vec<(Arc<[u8]>, _)>)| {
+            rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+            (partition, Rows::new(rows.into_iter()))
+        };
+        changed.into_iter().map(in_order).collect()
     }
 
     /// Lets go of the states folded least recently, until the rest weighs no more than so many bytes.
