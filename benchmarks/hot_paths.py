@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -22,6 +23,7 @@ from pydantic import SecretStr
 
 from benchmarks.load import ORG_ID, upserts
 from foldline.adapters.codec import BundledRegistry, StateCodec, UpsertCodec
+from foldline.adapters.compiled import States
 from foldline.adapters.memory import MemoryLog
 from foldline.adapters.seals import MasterKeys, new_master_key
 from foldline.domain.records import Upsert
@@ -29,6 +31,7 @@ from foldline.settings import Settings
 from processors.batch import BatchFolder, Stretch
 from producers.validation import Stamp, validate
 from projections.memory import MemoryDatabase, MemoryStateStore
+from projections.state import Partition
 
 Work: TypeAlias = Callable[[], object]
 
@@ -58,19 +61,23 @@ def paths() -> dict[str, Work]:
     topic_ids = {kind: log.topic_id(kind) for kind in log.topics}
     store = MemoryStateStore(MemoryDatabase(topic_ids, partitions=1))
     settings = Settings(master_key=SecretStr(new_master_key()))
-    folder = BatchFolder(store, registry, MasterKeys(settings), 1, settings.cache_bytes)
-    stretches = {("items", 0): Stretch(0, records)}
-    rows = folder.fold(stretches, {}).commit.rows["items", 0]  # type: ignore[arg-type]
+    stretches: dict[Partition, Stretch] = {("items", 0): Stretch(0, records)}  # type: ignore[arg-type]
     codec, states = UpsertCodec("items", registry), StateCodec("items", registry)
     body, stamp = _body(events), Stamp(ORG_ID, "req_1", events[0].received_at)
-    return {
+    found: dict[str, Work] = {
         "validate": lambda: validate("items", body, stamp, EVENTS),
         "encode upserts": lambda: [codec.encode(event) for event in events],
         "decode upserts": lambda: [codec.decode(record.value()) for record in records],
-        "fold": lambda: folder.fold(stretches, {}),  # type: ignore[arg-type]
-        "copy": rows.copy_text,
-        "encode states": lambda: list(rows.messages(states, 1)),
     }
+    for prefix in ("", "compiled: ") if States is not None else ("",):
+        folder = BatchFolder(store, registry, MasterKeys(settings), 1, settings.cache_bytes, compiled=bool(prefix))
+        rows = folder.fold(stretches, {}).commit.rows["items", 0]
+        found |= {
+            f"{prefix}fold": partial(folder.fold, stretches, {}),
+            f"{prefix}copy": rows.copy_text,
+            f"{prefix}encode states": partial(rows.messages, states, 1),
+        }
+    return found
 
 
 def fixed_work() -> Work:

@@ -104,12 +104,12 @@ class BatchFolder:
         if sealed:
             self._opener.prepare(events, records)
         began = time.perf_counter()
-        fold = FOLD[kind]
+        fold, get, keep = FOLD[kind], states.get, states.keep
         for key, record, event in zip(keys, records, events, strict=True):
             if type(event) is not Upsert:
                 letters.append(_letter(kind, record, event, None))  # type: ignore[arg-type]
                 continue
-            state = states.get(key)
+            state = get(key)
             if (
                 state is None
                 or state.entity_id != event.entity_id
@@ -124,7 +124,7 @@ class BatchFolder:
                 event = self._opener.open(event)
             after = fold(state, event, number, record.offset()) if refused is None else Rejection("refused", "", refused)
             if type(after) is State:
-                states.keep(key, after)  # type: ignore[arg-type]
+                keep(key, after)  # type: ignore[arg-type]
                 if sealed and event.status == "deleted" and after is not state:
                     erasures.append(self._opener.erasure(state, event, after))
             else:

@@ -5,6 +5,7 @@ are owned.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Protocol
 
 import orjson
@@ -112,17 +113,24 @@ class PlainStates:
 
     def keep(self, key: bytes, state: State) -> None:
         old = self._folded.get(key)
-        self._changed_weight += weight(state) - (0 if old is None else weight(old))
+        if old is None:
+            self._changed_weight += weight(state)
+        else:
+            self._changed_weight += BYTES_PER_JSON_BYTE * (state.attributes_bound - old.attributes_bound)
         self._folded[key] = state
 
     def changed(self) -> dict[int, Rows]:
         rows: dict[int, list[Row]] = {}
-        for key, folded in self._folded.items():
+        states, total = self._states, self._weight
+        for key, folded in sorted(self._folded.items(), key=itemgetter(0)):
             row = _row(key, folded)
-            self.load(key, row.state)
-            rows.setdefault(folded.partition, []).append(row)
-        self._folded, self._changed_weight = {}, 0
-        return {partition: PlainRows(self._kind, sorted(of_partition)) for partition, of_partition in rows.items()}
+            state = row.state
+            old = states.pop(key, None)
+            total += weight(state) - (0 if old is None else weight(old))
+            states[key] = state
+            rows.setdefault(state.partition, []).append(row)
+        self._weight, self._folded, self._changed_weight = total, {}, 0
+        return {partition: PlainRows(self._kind, of_partition) for partition, of_partition in rows.items()}
 
     def evict(self, limit_bytes: int) -> None:
         oldest = []
