@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -36,8 +36,7 @@ LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     for uri, file in OUTSIDE.items():
         files.append(File.generated(config, uri, content=file.read_text()))
-    linked = {target for file in files.documentation_pages() for target, _ in _outside(file)}
-    for target in sorted(linked):
+    for target in sorted({target for file in files.documentation_pages() for target in _outside(file)}):
         if language := LANGUAGES.get(target.suffix):
             name = target.relative_to(ROOT).as_posix()
             text = f"# {name}\n\n~~~~~~~~{language}\n{target.read_text().rstrip()}\n~~~~~~~~\n"
@@ -63,14 +62,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return _outside_of_code(markdown, lambda text: LINK.sub(there, text))
 
 
-def _outside(file: File) -> list[tuple[Path, str]]:
-    """What a page links to of the checkout that is neither in docs/ nor a page of the site, with its anchors."""
-    found = []
-    for _, target in LINK.findall(FENCED.sub("", file.content_string)):
-        path, anchor = _resolved(file, target)
-        if path and not path.is_relative_to(DOCS) and path not in OUTSIDE.values():
-            found.append((path, anchor))
-    return found
+def _outside(page: File) -> set[Path]:
+    """What a page links to of the checkout that is neither in docs/ nor a page of the site."""
+    targets = LINK.findall(FENCED.sub("", page.content_string))
+    files = {file for _, target in targets if (file := _resolved(page, target)[0])}
+    return {file for file in files if not file.is_relative_to(DOCS) and file not in OUTSIDE.values()}
 
 
 def _resolved(page: File, target: str) -> tuple[Path | None, str]:
@@ -99,7 +95,7 @@ def _source(file: Path) -> str:
     return f"source/{file.relative_to(ROOT).as_posix()}.md"
 
 
-def _outside_of_code(markdown: str, change: Any) -> str:
+def _outside_of_code(markdown: str, change: Callable[[str], str]) -> str:
     """The text with everything changed but what stands in fenced code."""
     parts, end = [], 0
     for block in FENCED.finditer(markdown):

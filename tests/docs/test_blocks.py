@@ -7,11 +7,12 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import psycopg
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from foldline.adapters.postgres import connect
 from projections.generations import migrate
@@ -52,15 +53,19 @@ def python(text: str) -> None:
     """It compiles, what it imports there is, and so are the attributes of the modules that it names."""
     tree = ast.parse(text)
     compile(tree, "page", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    modules = {}
+    modules: dict[str, ModuleType] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             modules |= {alias.asname or alias.name: import_module(alias.name) for alias in node.names}
         if isinstance(node, ast.ImportFrom):
             module = import_module(str(node.module))
             assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
-    used = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
-    missing = [node.attr for node in used if (module := modules.get(node.value.id)) and not hasattr(module, node.attr)]  # type: ignore[attr-defined]
+    named = [
+        (node.value.id, node.attr)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules
+    ]
+    missing = [(name, attribute) for name, attribute in named if not hasattr(modules[name], attribute)]
     assert missing == []
 
 
