@@ -12,7 +12,7 @@ export UV_SYSTEM_CERTS ?= $(if $(CERTIFICATES),true,false)
 export REQUESTS_CA_BUNDLE ?= $(CERTIFICATES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check format bench growth overload chaos mutants fuzz fuzz-bytes audit sbom clean
+.PHONY: help setup demo test test-fast check format bench growth docs overload chaos mutants fuzz fuzz-bytes audit sbom clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,7 +28,7 @@ $(READY): pyproject.toml uv.lock $(wildcard compiled/*.toml compiled/Cargo.lock 
 		{ $(PYTHON) -m venv --clear .venv/uv && .venv/uv/bin/python -m pip install --quiet uv==$(UV_VERSION); }
 	$(UV) sync --frozen --quiet --python $(BIN)/python
 	@$(UV) pip install --quiet --python $(BIN)/python ./compiled || \
-		echo "foldline-compiled needs cargo: without it everything works, and items are folded at a third of the speed" >&2
+		echo "foldline-compiled needs cargo: without it everything works, and records are folded at a third of the speed" >&2
 	$(BIN)/python -m foldline.embedded
 	@touch $@
 
@@ -59,6 +59,9 @@ bench: $(READY) ## compare with the peers (ARGS="--quick --json")
 growth: $(READY) ## measure how costs grow, and draw it (ARGS="records --quick")
 	@$(UV) run --frozen --quiet --group bench python -m benchmarks.growth $(ARGS)
 
+docs: $(READY) ## build the documentation as a site in build/docs, which needs no network; a broken link fails
+	@NO_MKDOCS_2_WARNING=1 $(UV) run --frozen --quiet --group docs mkdocs build $(ARGS)
+
 overload: $(READY) ## send twice what the gateway takes, for ten minutes (ARGS="--minutes 1")
 	@$(BIN)/python -m benchmarks.overload $(ARGS)
 
@@ -81,5 +84,5 @@ sbom: $(READY) ## print what the program is made of, as CycloneDX 1.5
 	@$(UV) export --frozen --no-dev --quiet --preview-features sbom-export --format cyclonedx1.5 $(ARGS)
 
 clean: ## remove the environment and what the tools have cached
-	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .demo build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
