@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from foldline.adapters.consumer import KafkaLogReader
@@ -18,9 +19,14 @@ from foldline.cli.context import DataDir, settings_for
 from foldline.cli.runners import Name, Runner
 from foldline.cli.services import assert_initialised
 from foldline.logs import log_to_stderr
+from foldline.monitor import monitored
 from foldline.settings import Settings
-from processors.runners.lives import Runs
+from processors.lag import LagSampler
+from processors.metrics import Metrics
+from processors.runners.lives import Runs, log, topic_names
 from processors.runners.native import NativeRunner
+from processors.watch import Watch
+from processors.watched import watched
 from processors.worker import Ports
 from projections.tables import PostgresStateStore
 from projections.topics import KafkaStateTopics
@@ -46,7 +52,25 @@ def process(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     ready_file = os.environ.get("FOLDLINE_READY_FILE")
-    runner_of(runner)(settings, ports(settings), Path(ready_file) if ready_file else None).run(stop)
+    watch = Watch(Path(ready_file) if ready_file else None, settings.stalled_seconds)
+    with observed(settings, ports(settings), watch) as own:
+        runner_of(runner)(settings, own, watch).run(stop)
+
+
+@contextmanager
+def observed(settings: Settings, own: Ports, watch: Watch) -> Iterator[Ports]:
+    """The same ports, with metrics and health served while the block runs, where the settings say so."""
+    if settings.metrics_port is None:
+        yield own
+        return
+    metrics = Metrics(watch)
+    checks = {"/healthz": watch.stalled, "/readyz": watch.not_ready}
+    with (
+        monitored(settings.metrics_host, settings.metrics_port, metrics.registry, checks) as url,
+        LagSampler(settings, watch, metrics),
+    ):
+        log.info("serves metrics", url=f"{url}/metrics")
+        yield watched(own, topic_names(settings), watch, [metrics])
 
 
 def runner_of(name: Name) -> Runs:
