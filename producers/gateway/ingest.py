@@ -47,6 +47,7 @@ class Upserts:
         """Answers the request, unless something fails: then False, and the application is to answer."""
         scope[BEGAN] = began = time.perf_counter()
         held = Held(parts.room)
+        parts.metrics.in_flight += 1
         try:
             status, message, data, more = await self._answer(parts, scope, receive, dict(scope["headers"]), held)
         except Exception as error:
@@ -54,6 +55,7 @@ class Upserts:
             return False
         finally:
             held.release()
+            parts.metrics.in_flight -= 1
         body = orjson.dumps({"success": True, "message": message, "data": data})
         head = [_JSON, NO_GUESSING, *more, *scope[EXTRA_HEADERS]]
         if not answered_at_once(send, status, b"".join([b"%b: %b\r\n" % header for header in head]), body):

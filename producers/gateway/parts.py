@@ -18,10 +18,12 @@ from producers.gateway.access import Access, Caller
 from producers.gateway.activity import Activities
 from producers.gateway.bodies import Room
 from producers.gateway.envelope import Refusal
+from producers.gateway.figures import Figures
 from producers.gateway.idempotency import IdempotencyKeys
+from producers.gateway.metrics import Metrics
 from producers.gateway.progress import Watcher
 from producers.gateway.rates import UNLIMITED_HEADERS, Rates
-from producers.gateway.telemetry import EXTRA_HEADERS, Metrics
+from producers.gateway.telemetry import EXTRA_HEADERS
 from producers.gateway.uses import Uses
 from producers.sealing import SealedLog
 from projections.generations import OPERATIONS_SECRET
@@ -53,10 +55,12 @@ class Parts:
         await self.database.open()
         self.uses.open()
         self.activity.open()
+        self.metrics.open()
         await self.log.open()
 
     async def close(self) -> None:
         self.watcher.stop()
+        self.metrics.close()
         await self.log.close(FLUSH_SECONDS)
         await asyncio.gather(self.uses.close(), self.activity.close())
         await self.database.close()
@@ -113,10 +117,11 @@ def assemble(settings: Settings) -> Parts:
     uses = Uses(database)
     reader = Reader(database, settings.topic_prefix)
     watcher = Watcher(reader.positions)
-    log: Log
-    metrics = Metrics(lambda: log.queued())
+    metrics = Metrics(Figures(database))
     kafka = KafkaLog(settings, registry_of(settings), lambda error, records: metrics.delivery_failed(error.name(), records))
     log = SealedLog(kafka, database.fetch, settings)
+    room = Room(settings.max_pending_kilobytes * 1024)
+    show(metrics, settings, log, room, database)
     return Parts(
         settings=settings,
         database=database,
@@ -129,6 +134,17 @@ def assemble(settings: Settings) -> Parts:
         watcher=watcher,
         activity=Activities(database, watcher),
         keys=IdempotencyKeys(database.fetch),
-        room=Room(settings.max_pending_kilobytes * 1024),
+        room=room,
         metrics=metrics,
     )
+
+
+def show(metrics: Metrics, settings: Settings, log: Log, room: Room, database: Database) -> None:
+    """Has the metrics show how full the gateway is, and how full it may be."""
+    metrics.shows("foldline_pending_bytes", lambda: room.limit - room.free)
+    metrics.shows("foldline_pending_limit_bytes", lambda: room.limit)
+    metrics.shows("foldline_producer_queue_records", log.queued)
+    metrics.shows("foldline_producer_queue_limit_records", lambda: settings.producer_queue_messages)
+    metrics.shows("foldline_database_connections", lambda: database.use().connections)
+    metrics.shows("foldline_database_limit_connections", lambda: settings.database_pool_size)
+    metrics.shows("foldline_database_waiting", lambda: database.use().waiting)

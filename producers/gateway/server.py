@@ -40,7 +40,8 @@ def serve(settings: Settings) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # who only opens connections keeps nobody out
     with bound(settings.gateway_host, settings.gateway_port) as listener:
-        server = Server(assemble(settings), ImporterChild(settings))
+        parts = assemble(settings)
+        server = Server(parts, ImporterChild(settings, parts.metrics.importer_ended))
         # What lives as long as the process is never looked through again; the rest less often than by default.
         gc.collect()
         gc.freeze()
@@ -105,6 +106,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._parts = parts
+        parts.metrics.shows("foldline_http_connections", lambda: len(self.server_state.connections))
         self._importer = importer
         self._looking: asyncio.Task[None] | None = None
         self._accepting: list[socket.socket] = []

@@ -10,9 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute, Mount
 
 from foldline.adapters.codec import STATE_TOPIC, UPSERTS_TOPIC
+from foldline.adapters.pool import Database
 from foldline.adapters.producer import headers_of
 from foldline.adapters.topics import DEAD_LETTERS_TOPIC
 from foldline.cli import COMMANDS, load
@@ -22,7 +24,8 @@ from processors.metrics import REASONS
 from processors.metrics import Metrics as ProcessorMetrics
 from processors.watch import Watch
 from producers.gateway.app import application
-from producers.gateway.telemetry import Metrics as GatewayMetrics
+from producers.gateway.figures import Figures
+from producers.gateway.metrics import Metrics as GatewayMetrics
 from projections.sql import script
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,15 +176,19 @@ def test_every_topic_header_and_view_is_described() -> None:
     assert len(views) == len(set(views)) == 7
 
 
+def registries() -> list[CollectorRegistry]:
+    """What both services measure."""
+    return [GatewayMetrics(Figures(Database(Settings(), "test"))).registry, ProcessorMetrics(Watch()).registry]
+
+
 def metric_names() -> set[str]:
-    """What both services measure, as Prometheus has it."""
+    """The same as Prometheus has it."""
     endings = {"counter": "_total", "info": "_info"}
-    registries = (GatewayMetrics(lambda: 0).registry, ProcessorMetrics(Watch()).registry)
-    return {family.name + endings.get(family.type, "") for registry in registries for family in registry.collect()}
+    return {family.name + endings.get(family.type, "") for registry in registries() for family in registry.collect()}
 
 
 def test_every_metric_is_described_and_no_other() -> None:
-    section = page("operations.md").partition("### Metrics")[2].partition("\n## ")[0]
+    section = page("operations.md").partition("### Metrics")[2].partition("\n### ")[0]
     described = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
     assert sorted(described) == sorted(metric_names())
 
