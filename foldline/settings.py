@@ -97,7 +97,8 @@ class Settings(BaseSettings):
     transaction_timeout_seconds: PositiveSeconds = 15.0
     retry_seconds: PositiveSeconds = 1.0
 
-    # Metrics and health of the processors, logs of all services
+    # What services say of themselves
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int | None, Field(ge=0, le=65535)] = None
     lag_interval_seconds: PositiveSeconds = 10.0

@@ -21,12 +21,13 @@ from foldline.cli.services import assert_initialised
 from foldline.logs import log_to_stderr
 from foldline.monitor import monitored
 from foldline.settings import Settings
+from processors.batch_log import BatchLog
 from processors.lag import LagSampler
 from processors.metrics import Metrics
 from processors.runners.lives import Runs, log, topic_names
 from processors.runners.native import NativeRunner
 from processors.watch import Watch
-from processors.watched import watched
+from processors.watched import Observer, watched
 from processors.worker import Ports
 from projections.tables import PostgresStateStore
 from projections.topics import KafkaStateTopics
@@ -46,7 +47,7 @@ def process(
     """Fold the log into state until SIGTERM, then finish what was begun."""
     settings = settings_for(data_dir)
     assert_initialised(settings)
-    log_to_stderr()
+    log_to_stderr(settings.log_level)
     tune_interpreter(collect=runner is Name.faust)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -59,9 +60,12 @@ def process(
 
 @contextmanager
 def observed(settings: Settings, own: Ports, watch: Watch) -> Iterator[Ports]:
-    """The same ports, with metrics and health served while the block runs, where the settings say so."""
+    """The same ports, with what goes through them logged; and with metrics and health served while the block runs, where the
+    settings say so."""
+    names = topic_names(settings)
+    told: list[Observer] = [BatchLog(names)]
     if settings.metrics_port is None:
-        yield own
+        yield watched(own, names, watch, told)
         return
     metrics = Metrics(watch)
     checks = {"/healthz": watch.stalled, "/readyz": watch.not_ready}
@@ -70,7 +74,7 @@ def observed(settings: Settings, own: Ports, watch: Watch) -> Iterator[Ports]:
         LagSampler(settings, watch, metrics),
     ):
         log.info("serves metrics", url=f"{url}/metrics")
-        yield watched(own, topic_names(settings), watch, [metrics])
+        yield watched(own, names, watch, [*told, metrics])
 
 
 def runner_of(name: Name) -> Runs:

@@ -23,7 +23,7 @@ from producers.gateway.idempotency import IdempotencyKeys
 from producers.gateway.metrics import Metrics
 from producers.gateway.progress import Watcher
 from producers.gateway.rates import UNLIMITED_HEADERS, Rates
-from producers.gateway.telemetry import EXTRA_HEADERS
+from producers.gateway.telemetry import EXTRA_HEADERS, Requests, told_of
 from producers.gateway.uses import Uses
 from producers.sealing import SealedLog
 from projections.generations import OPERATIONS_SECRET
@@ -49,6 +49,7 @@ class Parts:
     keys: IdempotencyKeys
     room: Room
     metrics: Metrics
+    requests: Requests
     known_secret: bytes | None = None
 
     async def open(self) -> None:
@@ -82,6 +83,7 @@ class Parts:
     async def admit(self, scope: Scope, key: str | None) -> Caller:
         """The caller with that key, counted. From here on answers carry the rate limit. Raises `Refusal`: 401, 403, 429."""
         caller = self.access.known(key) or await self.access.caller(key, address_of(scope))
+        told_of(scope).org_id = caller.org_id
         if caller.forbidden:
             scope[EXTRA_HEADERS] = (await self.rates.peek(caller)).headers()
             raise Refusal(403, caller.forbidden)
@@ -136,6 +138,7 @@ def assemble(settings: Settings) -> Parts:
         keys=IdempotencyKeys(database.fetch),
         room=room,
         metrics=metrics,
+        requests=Requests(metrics, log_all=settings.log_level == "debug"),
     )
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from foldline.logs import ABOUT
 from producers.gateway.metrics import Metrics
+from producers.gateway.trace import new_request_id, traceparent
 
 EXTRA_HEADERS = "foldline.headers"
-BEGAN = "foldline.began"
+TOLD = "foldline.told"
+REQUEST_ID = b"x-request-id"
+FAILURES_A_SECOND = 10
 CLIENT_LEFT = 499
 NO_GUESSING = (b"x-content-type-options", b"nosniff")
 NO_STORE = (b"cache-control", b"no-store")
@@ -22,13 +26,84 @@ NO_STORE = (b"cache-control", b"no-store")
 _log = structlog.get_logger("foldline.gateway")
 
 
-class Telemetry:
-    """Outermost of our middleware: counts and times every request, adds the headers that the scope asks for, and answers
-    with `failed` where something failed that nobody expected."""
+class Told:
+    """One request, as it is told of: `Named` in the log. What is found out about it on the way is set here."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, failed: Callable[[Request], Awaitable[Response]]) -> None:
+    __slots__ = ("began", "operation_id", "org_id", "reason", "records", "request_id", "traceparent")
+
+    def __init__(self, sent: str | None) -> None:
+        """`sent` is the caller's `traceparent`, if any."""
+        self.began = time.perf_counter()
+        self.request_id = new_request_id()
+        self.traceparent = traceparent(sent)
+        self.org_id = self.operation_id = self.reason = ""
+        self.records = 0
+
+    def names(self) -> dict[str, str]:
+        _, trace_id, span_id, _ = self.traceparent.split("-")
+        found = {"request_id": self.request_id, "trace_id": trace_id, "span_id": span_id}
+        if self.org_id:
+            found["org_id"] = self.org_id
+        if self.operation_id:
+            found["operation_id"] = self.operation_id
+        return found
+
+    def header(self) -> tuple[bytes, bytes]:
+        """What the answer names it by."""
+        return REQUEST_ID, self.request_id.encode()
+
+
+class Requests:
+    """Counts and times every request, and logs those that fail, or all. Between `begin` and `end` lines of the log have the
+    request's names, in the task that it has."""
+
+    def __init__(self, metrics: Metrics, log_all: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self.metrics, self._log_all, self._clock = metrics, log_all, clock
+        self._second, self._said, self._left_out = 0, 0, 0
+
+    def begin(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Told:
+        sent = headers.get(b"traceparent")
+        told = scope[TOLD] = Told(None if sent is None else sent.decode("latin-1"))
+        ABOUT.set(told)
+        self.metrics.in_flight += 1
+        return told
+
+    def end(self, told: Told, method: str, route: str, status: int) -> None:
+        self.metrics.in_flight -= 1
+        seconds = time.perf_counter() - told.began
+        self.metrics.request(method, route, status, seconds)
+        if status >= 500 or self._log_all:
+            self._say(told, method, route, status, seconds)
+
+    def _say(self, told: Told, method: str, route: str, status: int, seconds: float) -> None:
+        """Says it, of failures no more than `FAILURES_A_SECOND`: there are most when there is least time for them."""
+        line: dict[str, object] = {"method": method, "route": route, "status": status, "ms": round(1000 * seconds, 1)}
+        if told.records:
+            line["records"] = told.records
+        if told.reason:
+            line["reason"] = told.reason
+        if status < 500:
+            _log.debug("request", **told.names(), **line)
+            return
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._said = second, 0
+        self._said += 1
+        if self._said > FAILURES_A_SECOND:
+            self._left_out += 1
+            return
+        if self._left_out:
+            line["left_out"], self._left_out = self._left_out, 0
+        _log.warning("request failed", **told.names(), **line)
+
+
+class Telemetry:
+    """Outermost of our middleware: tells of every request that was not answered before it, adds the headers that the scope
+    asks for, and answers with `failed` where something failed that nobody expected."""
+
+    def __init__(self, app: ASGIApp, requests: Requests, failed: Callable[[Request], Awaitable[Response]]) -> None:
         self._app = app
-        self._metrics = metrics
+        self._requests = requests
         self._failed = failed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,14 +111,13 @@ class Telemetry:
             await self._app(scope, receive, send)
             return
         status = 0
-        began = scope.get(BEGAN) or time.perf_counter()
-        self._metrics.in_flight += 1
+        told: Told = scope.get(TOLD) or self._requests.begin(scope, dict(scope["headers"]))
 
         async def sending(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message.get("headers", ()), NO_GUESSING, *scope.get(EXTRA_HEADERS, ())]
+                headers = [*message.get("headers", ()), NO_GUESSING, told.header(), *scope.get(EXTRA_HEADERS, ())]
                 if scope["path"].startswith("/v1/"):
                     headers.append(NO_STORE)
                 message["headers"] = headers
@@ -53,12 +127,17 @@ class Telemetry:
             await self._app(scope, receive, sending)
         except Exception as error:
             log_failure(scope["method"], route_of(scope), error)
-            self._metrics.failed_unexpectedly()
+            self._requests.metrics.failed_unexpectedly()
             if not status:
                 await (await self._failed(Request(scope, receive)))(scope, receive, sending)
         finally:
-            self._metrics.in_flight -= 1
-            self._metrics.request(_method(scope), route_of(scope), status or CLIENT_LEFT, time.perf_counter() - began)
+            self._requests.end(told, _method(scope), route_of(scope), status or CLIENT_LEFT)
+
+
+def told_of(scope: Scope) -> Told:
+    """What is told of the request."""
+    told: Told = scope[TOLD]
+    return told
 
 
 def route_of(scope: Scope) -> str:

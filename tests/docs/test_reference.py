@@ -98,7 +98,7 @@ def commands() -> Iterator[tuple[str, set[str]]]:
 
 
 def routes() -> list[BaseRoute]:
-    return application(SimpleNamespace(metrics=None)).routes  # type: ignore[arg-type]
+    return application(SimpleNamespace(requests=None)).routes  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

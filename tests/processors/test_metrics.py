@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
+from structlog.testing import capture_logs
 
 from benchmarks.hot_paths import fixed_work, ratio
 from foldline.adapters.codec import BundledRegistry
@@ -18,10 +19,11 @@ from foldline.adapters.memory import MemoryLog, MemoryLogReader
 from foldline.domain.errors import Conflict, Unreachable
 from foldline.domain.records import KINDS, State, Upsert
 from foldline.settings import Settings
+from processors.batch_log import BatchLog
 from processors.freshness import BOUNDS_SECONDS, AgeHistogram
 from processors.metrics import Metrics
 from processors.watch import Watch
-from processors.watched import watched
+from processors.watched import Observer, watched
 from processors.worker import Ports, Worker
 from projections.lag import PartitionLag
 from projections.memory import MemoryDatabase, MemoryStateStore, MemoryStateTopics, MemoryTopics
@@ -40,7 +42,7 @@ def item(item_id: str, received_at: int, item_type: str | None = "p") -> Upsert:
 class Pipeline:
     """A worker over a log and a database in memory, and what is told of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, observers: Sequence[Observer] = ()) -> None:
         self.log = MemoryLog(REGISTRY, partitions=1)
         self.database = MemoryDatabase({kind: self.log.topic_id(kind) for kind in KINDS}, partitions=1)
         self.watch = Watch()
@@ -53,7 +55,7 @@ class Pipeline:
             registry=REGISTRY,
             masters=MASTERS,
         )
-        self.ports = watched(ports, TOPICS, self.watch, [self.metrics])  # type: ignore[arg-type]
+        self.ports = watched(ports, TOPICS, self.watch, [*observers, self.metrics])  # type: ignore[arg-type]
 
     def fold(self) -> None:
         """One worker's life, from where the one before left."""
@@ -225,3 +227,32 @@ def test_a_row_costs_a_fraction_of_a_microsecond() -> None:
     rows = [Row(b"", state._replace(updated_at=now - (number * 7919) % SECOND), '{"a":1}') for number in range(1000)]
     commit = Commit({("items", 0): Move(0, 1000, 999, b"")}, {("items", 0): rows}, [])
     assert ratio(lambda: metrics.committed(commit, 0.0, now / SECOND), fixed_work()) < MOST_OF_THE_FIXED_WORK
+
+
+def test_the_log_names_batches_by_their_offsets_and_dead_letters_by_their_places() -> None:
+    log = BatchLog(TOPICS)  # type: ignore[arg-type]
+    pipeline = Pipeline([log])
+    request_id = "ab" * 16
+    pipeline.log.append("items", [item("a", 1), item("b", 1, None)._replace(request_id=request_id)])
+    pipeline.log.append_raw("items", b"org_1:secret", b"no Avro")
+    with capture_logs() as lines:
+        pipeline.fold()
+        log.failed(Commit({("users", 3): Move(5, 9, 8, b"")}, {}, []), 0.0, Unreachable("the server is away"))
+        log.failed(Commit({("users", 3): Move(5, 9, 8, b"")}, {}, []), 0.0, Conflict("another was first"))
+    committed, letters, published, *failed = lines
+    offsets = {"items.upserts.v1[0]": (0, 2)}
+    assert committed.pop("ms") >= 0
+    assert committed == {"event": "committed", "log_level": "debug", "offsets": offsets, "states": 1, "dead_letters": 2}
+    assert letters == {
+        "event": "dead letters", "log_level": "warning", "count": 2, "offsets": offsets,
+        "letters": [
+            {"at": "items.upserts.v1:0:1", "reason": "item_type_required", "request_id": request_id},
+            {"at": "items.upserts.v1:0:2", "reason": "undecodable"},
+        ],
+    }  # fmt: skip
+    assert (published["event"], published["states"]) == ("published", {"items.upserts.v1[0]": 1})
+    assert failed == [
+        {"event": "not committed", "log_level": level, "offsets": {"users.upserts.v1[3]": (5, 8)}, "error": error}
+        for level, error in (("warning", "Unreachable"), ("info", "Conflict"))
+    ]
+    assert "secret" not in str(lines)
