@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from foldline.adapters.consumer import Record
 from foldline.domain.errors import FoldlineError
 
 Place: TypeAlias = tuple[str, int]
@@ -35,12 +36,19 @@ class Watch:
         """How far each partition that is assigned is folded, by topic and number; None while nothing is assigned."""
         self.published: dict[Place, int] = {}
         """How far each is published, where that is known."""
+        self.delivered: Callable[[Sequence[Record]], None] | None = None
+        """Who is told of all records before they are handled, if anybody is."""
         self.failures: Counter[str] = Counter()
         """How often the processor began again, by the class of what failed."""
 
     def turns(self) -> None:
         """The main loop is at work, or waits for something to do."""
         self._turned_at = self._clock()
+
+    def delivers(self, records: Sequence[Record]) -> None:
+        """They are about to be handled."""
+        if self.delivered is not None:
+            self.delivered(records)
 
     def assigned(self, starts: Mapping[Place, int]) -> None:
         """Partitions were taken on and are folded from there."""

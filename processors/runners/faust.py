@@ -60,6 +60,9 @@ class Delivered:
     def timestamp(self) -> tuple[int, int]:
         return self._message.timestamp_type, round(self._message.timestamp * 1000)
 
+    def headers(self) -> list[tuple[str, bytes | None]]:
+        return list(self._message.headers or ())
+
 
 class Arrivals:
     """What has arrived and was not handled yet, within bounds."""
@@ -192,6 +195,7 @@ class FaustRunner:
                 return
             if records and self._transport.reconnected():
                 raise Unreachable("the connection to Kafka was lost: the log is verified before anything more is folded")
+            self._watch.delivers(records)
             try:
                 back = await self._call(self._worker.handle, records)
             except BaseException as failure:

@@ -66,6 +66,7 @@ class NativeRunner:
             consumer.close()
 
     def _handle(self, consumer: Consumer, worker: Worker, records: list[Record]) -> None:
+        self._watch.delivers(records)
         try:
             back = worker.handle(records)
         except Conflict:

@@ -14,6 +14,7 @@ from foldline.adapters.producer import KafkaLog, Log
 from foldline.adapters.registry import registry_of
 from foldline.domain.errors import Unreachable
 from foldline.settings import Settings
+from foldline.tracing import Spans
 from producers.gateway.access import Access, Caller
 from producers.gateway.activity import Activities
 from producers.gateway.bodies import Room
@@ -113,7 +114,7 @@ def parts_of(request: Request) -> Parts:
     return cast(Parts, request.app.state.parts)
 
 
-def assemble(settings: Settings) -> Parts:
+def assemble(settings: Settings, spans: Spans | None = None) -> Parts:
     """The parts on Kafka and PostgreSQL, as the settings say. Connects to nothing yet. Raises `MasterKeyMissing`."""
     database = Database(settings, "foldline gateway")
     uses = Uses(database)
@@ -138,7 +139,7 @@ def assemble(settings: Settings) -> Parts:
         keys=IdempotencyKeys(database.fetch),
         room=room,
         metrics=metrics,
-        requests=Requests(metrics, log_all=settings.log_level == "debug"),
+        requests=Requests(metrics, settings.log_level == "debug", spans),
     )
 
 

@@ -12,8 +12,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from foldline.logs import ABOUT
+from foldline.tracing import Spans
 from producers.gateway.metrics import Metrics
-from producers.gateway.trace import new_request_id, traceparent
+from producers.gateway.trace import new_request_id, traceparent, valid
 
 EXTRA_HEADERS = "foldline.headers"
 TOLD = "foldline.told"
@@ -29,13 +30,14 @@ _log = structlog.get_logger("foldline.gateway")
 class Told:
     """One request, as it is told of: `Named` in the log. What is found out about it on the way is set here."""
 
-    __slots__ = ("began", "operation_id", "org_id", "reason", "records", "request_id", "traceparent")
+    __slots__ = ("began", "operation_id", "org_id", "reason", "records", "request_id", "span", "traceparent")
 
-    def __init__(self, sent: str | None) -> None:
+    def __init__(self, sent: str | None, spans: Spans | None = None) -> None:
         """`sent` is the caller's `traceparent`, if any."""
         self.began = time.perf_counter()
         self.request_id = new_request_id()
-        self.traceparent = traceparent(sent)
+        self.span = None if spans is None else spans.request(valid(sent))
+        self.traceparent = traceparent(sent) if self.span is None else self.span.traceparent
         self.org_id = self.operation_id = self.reason = ""
         self.records = 0
 
@@ -48,6 +50,15 @@ class Told:
             found["operation_id"] = self.operation_id
         return found
 
+    def attributes(self) -> dict[str, str | int]:
+        """What a trace has of it."""
+        found: dict[str, str | int] = {"foldline.request_id": self.request_id}
+        if self.org_id:
+            found["foldline.org_id"] = self.org_id
+        if self.operation_id:
+            found |= {"foldline.operation_id": self.operation_id, "foldline.records": self.records}
+        return found
+
     def header(self) -> tuple[bytes, bytes]:
         """What the answer names it by."""
         return REQUEST_ID, self.request_id.encode()
@@ -57,13 +68,16 @@ class Requests:
     """Counts and times every request, and logs those that fail, or all. Between `begin` and `end` lines of the log have the
     request's names, in the task that it has."""
 
-    def __init__(self, metrics: Metrics, log_all: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        self.metrics, self._log_all, self._clock = metrics, log_all, clock
+    def __init__(
+        self, metrics: Metrics, log_all: bool, spans: Spans | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Requests are traced where there are `spans`."""
+        self.metrics, self._log_all, self._spans, self._clock = metrics, log_all, spans, clock
         self._second, self._said, self._left_out = 0, 0, 0
 
     def begin(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Told:
         sent = headers.get(b"traceparent")
-        told = scope[TOLD] = Told(None if sent is None else sent.decode("latin-1"))
+        told = scope[TOLD] = Told(None if sent is None else sent.decode("latin-1"), self._spans)
         ABOUT.set(told)
         self.metrics.in_flight += 1
         return told
@@ -74,6 +88,13 @@ class Requests:
         self.metrics.request(method, route, status, seconds)
         if status >= 500 or self._log_all:
             self._say(told, method, route, status, seconds)
+        if told.span is not None:
+            told.span.end(method, route, status, told.attributes())
+
+    def close(self) -> None:
+        """Sends the last spans."""
+        if self._spans is not None:
+            self._spans.close()
 
     def _say(self, told: Told, method: str, route: str, status: int, seconds: float) -> None:
         """Says it, of failures no more than `FAILURES_A_SECOND`: there are most when there is least time for them."""

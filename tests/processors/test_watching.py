@@ -10,9 +10,15 @@ from urllib.parse import urlsplit
 import httpx
 import psycopg
 import pytest
+from confluent_kafka import Producer
 
+from foldline.adapters.codec import UPSERTS_TOPIC, UpsertCodec
+from foldline.adapters.registry import registry_of
 from foldline.cli.runners import Name
+from foldline.domain.keys import message_key
+from foldline.domain.records import Upsert
 from foldline.embedded.processes import until
+from tests.otlp import receiver
 from tests.pipeline import prepared, wait_applied
 from tests.processors.test_runners import WAIT_SECONDS, Process, append_all, process, random_events, runner
 
@@ -106,3 +112,28 @@ def test_a_port_that_is_taken_is_an_error(database: str, kafka: str, topic_prefi
         second = Process(settings.model_copy(update={"metrics_port": port}), Name.native, tmp_path, "second")
         assert second.process.wait(WAIT_SECONDS) == 2
         assert f"the metrics cannot be served on 127.0.0.1:{port}" in second.log.read_text()
+
+
+def test_traces_go_to_who_the_environment_names(
+    kafka: str, database: str, topic_prefix: str, runner: Name, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = prepared(kafka, database, topic_prefix)
+    codec = UpsertCodec("items", registry_of(settings))
+    producer = Producer({"bootstrap.servers": kafka, "partitioner": "murmur2_random"})
+    for number, sampled in ((0, "01"), (1, "00"), (2, "01")):
+        event = Upsert("org_1", f"{number}", "p", None, None, 1_700_000_000_000_000, "req_1", number)
+        headers = [("ce_id", b"x"), ("traceparent", f"00-{number + 1:032x}-{7:016x}-{sampled}".encode())]
+        topic = settings.topic_prefix + UPSERTS_TOPIC["items"]
+        producer.produce(topic, codec.encode(event), message_key("org_1", f"{number}"), headers=headers)
+    assert producer.flush(30) == 0
+    with receiver() as found:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", found.url)
+        with process(settings, runner, tmp_path) as traced:
+            wait_applied(settings)
+            traced.drain()  # which sends the last
+        folds = [span for span in found.spans if span.name == f"fold {settings.topic_prefix}items.upserts.v1"]
+        assert {(span.service, span.trace_id, span.parent_id) for span in folds} == {
+            ("foldline-processor", f"{number:032x}", f"{7:016x}") for number in (1, 3)
+        }
+        commits = {(span.trace_id, span.span_id) for span in found.spans if span.name == "commit"}
+        assert {link for span in folds for link in span.links} == commits
