@@ -117,14 +117,30 @@ def test_the_panels_have_places_of_their_own_and_the_chosen_data_source() -> Non
     assert [variable["name"] for variable in DASHBOARD["templating"]["list"]] == ["datasource"]
 
 
-def test_prometheus_takes_the_rules_and_they_do_what_they_say() -> None:
-    """By Prometheus' own tool where it is: Debian's package `prometheus`, or what `PROMTOOL` names."""
-    promtool = os.environ.get("PROMTOOL") or shutil.which("promtool")
-    if promtool is None:
+@pytest.fixture(scope="module")
+def promtool() -> str:
+    """Prometheus' own tool, where it is: Debian's package `prometheus`, or what `PROMTOOL` names."""
+    found = os.environ.get("PROMTOOL") or shutil.which("promtool")
+    if found is None:
         pytest.skip("promtool is not installed")
-    for arguments in (
-        ["check", "config", str(PROMETHEUS / "prometheus.yaml")],
-        ["test", "rules", str(ROOT / "tests" / "deploy" / "alerts.test.yaml")],
-    ):
-        done = subprocess.run([promtool, *arguments], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    return found
+
+
+def done(*command: str) -> str:
+    """What a command says, which has to go well."""
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def test_prometheus_takes_the_rules_and_they_do_what_they_say(promtool: str) -> None:
+    assert f"{len(RULES)} rules found" in done(promtool, "check", "config", str(PROMETHEUS / "prometheus.yaml"))
+    assert "SUCCESS" in done(promtool, "test", "rules", str(ROOT / "tests" / "deploy" / "alerts.test.yaml"))
+
+
+def test_prometheus_understands_what_the_dashboard_asks(promtool: str, tmp_path: Path) -> None:
+    asked = [target["expr"].replace("$__rate_interval", "5m") for panel in PANELS for target in panel["targets"]]
+    rules = [{"record": f"asked:{number}", "expr": expression} for number, expression in enumerate(asked)]
+    file = tmp_path / "asked.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "asked", "rules": rules}]}))
+    assert f"{len(asked)} rules found" in done(promtool, "check", "rules", str(file))
