@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from foldline.domain.errors import FoldlineError
-from foldline.domain.records import KINDS
+from foldline.domain.records import KINDS, Kind
 from foldline.steps import Steps
 from processors.freshness import AgeHistogram
 from processors.watch import Watch
@@ -43,15 +43,9 @@ class Metrics:
         registry = self.registry = CollectorRegistry()
         self.lags: Sequence[PartitionLag] = ()
         """How far behind the partitions are; none while that is not known."""
-        self._records = Counter(
-            "foldline_records_folded", "Offsets of the log that were folded and committed.", ("kind",), registry=registry
-        )
-        self._states = Counter(
-            "foldline_states_written", "States that commits wrote: one a record changed.", ("kind",), registry=registry
-        )
-        self._published = Counter(
-            "foldline_states_published", "States written to the state topics.", ("kind",), registry=registry
-        )
+        self._records = self._by_kind("foldline_records_folded", "Offsets of the log that were folded and committed.")
+        self._states = self._by_kind("foldline_states_written", "States that commits wrote: one a record changed.")
+        self._published = self._by_kind("foldline_states_published", "States written to the state topics.")
         self._letters = Counter(
             "foldline_dead_letters", "Records that were not folded, by reason.", ("kind", "reason"), registry=registry
         )
@@ -83,12 +77,14 @@ class Metrics:
         PlatformCollector(registry=registry)
         Info("foldline_build", "The version that runs.", registry=registry).info({"version": version("foldline")})
         for kind in KINDS:
-            for counter in (self._records, self._states, self._published):
-                counter.labels(kind)
             for reason in REASONS:
                 self._letters.labels(kind, reason)
         for failure in FAILURES:
             self._failed.labels(failure)
+
+    def _by_kind(self, name: str, documentation: str) -> dict[Kind, Counter]:
+        counter = Counter(name, documentation, ("kind",), registry=self.registry)
+        return {kind: counter.labels(kind) for kind in KINDS}
 
     def begins(self, steps: Steps) -> None:
         self._figures.begins(steps)
@@ -97,12 +93,12 @@ class Metrics:
         self._commit_seconds.observe(ended - began)
         records = 0
         for (kind, _), move in commit.moves.items():
-            self._records.labels(kind).inc(move.end - move.start)
+            self._records[kind].inc(move.end - move.start)
             records += move.end - move.start
         self._batch_records.observe(records)
         size = 0
         for (kind, _), rows in commit.rows.items():
-            self._states.labels(kind).inc(len(rows))
+            self._states[kind].inc(len(rows))
             size += size_of(rows)
             self._freshness.observe(("committed", kind), received(rows), round(ended * 1_000_000))
         self._batch_bytes.observe(size)
@@ -115,7 +111,7 @@ class Metrics:
     def published(self, publications: Mapping[Partition, Publication], began: float, ended: float) -> None:
         self._publication_seconds.observe(ended - began)
         for (kind, _), publication in publications.items():
-            self._published.labels(kind).inc(len(publication.rows))
+            self._published[kind].inc(len(publication.rows))
             self._freshness.observe(("published", kind), received(publication.rows), round(ended * 1_000_000))
 
 
