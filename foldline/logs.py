@@ -1,22 +1,38 @@
-"""How services log: JSON lines on stderr, with a time and a level. Secrets and attribute values are never logged."""
+"""How services log: JSON lines on stderr, with a time and a level, and with what names the request that they are about.
+Secrets and attribute values are never logged."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import MutableMapping
+from contextvars import ContextVar
+from typing import Any, Protocol
 
 import structlog
 
 REPEAT_SECONDS, REMEMBERED = 10.0, 1000
 
+
+class Named(Protocol):
+    """What lines of the log may be about."""
+
+    def names(self) -> dict[str, str]:
+        """What it is called by, as fields of the line."""
+
+
+# What is being done here and now, if that has a name.
+ABOUT: ContextVar[Named | None] = ContextVar("ABOUT", default=None)
+
 library = structlog.get_logger("foldline.library")
 
 
-def log_to_stderr() -> None:
-    """Sets up structlog for a service."""
+def log_to_stderr(level: str) -> None:
+    """Sets up structlog for a service, which says what is of that level or a higher one."""
     structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         processors=[
-            structlog.contextvars.merge_contextvars,
+            name_what_it_is_about,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -25,6 +41,12 @@ def log_to_stderr() -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def name_what_it_is_about(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor: adds the names of what is done here and now, where the line does not have them."""
+    about = ABOUT.get()
+    return line if about is None else {**about.names(), **line}
 
 
 class Forward(logging.Handler):

@@ -98,6 +98,13 @@ class Settings(BaseSettings):
     transaction_timeout_seconds: PositiveSeconds = 15.0
     retry_seconds: PositiveSeconds = 1.0
 
+    # What services say of themselves
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int | None, Field(ge=0, le=65535)] = None
+    lag_interval_seconds: PositiveSeconds = 10.0
+    stalled_seconds: PositiveSeconds = 60.0
+
     # The embedded stack
     embedded_partitions: PositiveInt = 4
 

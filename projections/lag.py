@@ -34,26 +34,42 @@ class Lag(NamedTuple):
     seconds: float
 
 
+class PartitionLag(NamedTuple):
+    """The same of one partition."""
+
+    topic: str
+    partition: int
+    records: int
+    seconds: float
+
+
 def lag_of(settings: Settings, positions: Sequence[Applied]) -> Lag:
-    """How far these positions are behind the log. Raises `Unreachable`."""
+    """How far these positions are behind the log, all together. Raises `Unreachable`."""
+    lags = lags_of(settings, positions)
+    return Lag(sum(lag.records for lag in lags), max((lag.seconds for lag in lags), default=0.0))
+
+
+def lags_of(settings: Settings, positions: Sequence[Applied]) -> list[PartitionLag]:
+    """How far each of these positions is behind the log. Raises `Unreachable`."""
     config = reader_config(settings) | {"fetch.message.max.bytes": FETCH_BYTES}
     with closing(Consumer(config)) as consumer:
-        records = 0
+        records = {}
         behind = []
         for topic, partition, applied in positions:
             begin, end = partition_watermarks(settings, consumer, topic, partition)
+            records[topic, partition] = max(0, end - applied)
             if end > applied:
-                records += end - applied
                 behind.append(TopicPartition(topic, partition, max(begin, applied)))
-        logged_at = _oldest(settings, consumer, behind) if behind else None
-        return Lag(records, 0.0 if logged_at is None else max(0.0, time.time() - logged_at))
+        logged_at = _logged_at(settings, consumer, behind) if behind else {}
+        now = time.time()
+        return [PartitionLag(*place, count, max(0.0, now - logged_at.get(place, now))) for place, count in records.items()]
 
 
-def _oldest(settings: Settings, consumer: Consumer, places: list[TopicPartition]) -> float | None:
-    """When the log took the oldest of the records at these places, in seconds since the epoch; None for no records."""
+def _logged_at(settings: Settings, consumer: Consumer, places: list[TopicPartition]) -> dict[tuple[str, int], float]:
+    """When the log took the record at each of these places, in seconds since the epoch; without those that have none."""
     consumer.assign(places)
     waiting = {(place.topic, place.partition) for place in places}
-    times = []
+    times = {}
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while waiting and (left := deadline - time.monotonic()) > 0:
         for message in arrived(consumer, CHUNK_RECORDS, left):
@@ -61,7 +77,7 @@ def _oldest(settings: Settings, consumer: Consumer, places: list[TopicPartition]
             if place in waiting:
                 waiting.discard(place)
                 if message.error() is None:
-                    times.append(message.timestamp()[1] / 1000)
+                    times[place] = message.timestamp()[1] / 1000
     if waiting:
         raise Unreachable(f"Kafka at {settings.kafka_bootstrap} did not give its oldest records in time")
-    return min(times, default=None)
+    return times

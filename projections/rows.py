@@ -37,6 +37,9 @@ class Rows(Protocol):
     def attributes_bytes(self) -> int:
         """The bytes of all attributes together, as text."""
 
+    def received(self) -> list[int]:
+        """When the last event of each row was received, in microseconds since the epoch, in order of time."""
+
     def weight(self) -> int:
         """What the rows take in memory, in bytes, about."""
 
@@ -70,6 +73,9 @@ class PlainRows:
 
     def attributes_bytes(self) -> int:
         return sum(len(row.attributes) for row in self)
+
+    def received(self) -> list[int]:
+        return sorted([row.state.updated_at for row in self])
 
     def weight(self) -> int:
         return ROW_BYTES * len(self) + BYTES_PER_TEXT_BYTE * self.attributes_bytes()
@@ -114,6 +120,9 @@ class CompiledRows:
 
     def attributes_bytes(self) -> int:
         return self._rows.attributes_bytes()  # type: ignore[no-any-return]
+
+    def received(self) -> list[int]:
+        return self._rows.received()  # type: ignore[no-any-return]
 
     def weight(self) -> int:
         return self._rows.weight()  # type: ignore[no-any-return]

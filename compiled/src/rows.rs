@@ -60,6 +60,15 @@ impl Rows {
         self.rows.iter().map(|(_, state)| state.attributes.text().len()).sum()
     }
 
+    /// When the last event of each row was received, in order of time.
+    fn received(&self, py: Python<'_>) -> Vec<i64> {
+        py.detach(|| {
+            let mut times: Vec<_> = self.rows.iter().map(|(_, state)| state.updated_at).collect();
+            times.sort_unstable();
+            times
+        })
+    }
+
     /// What the rows take in memory, in bytes.
     fn weight(&self) -> usize {
         self.rows.iter().map(|(key, state)| ROW_BYTES + state.weight(key)).sum()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
@@ -21,6 +21,13 @@ RECONNECT_SECONDS = 1.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Use(NamedTuple):
+    """How a pool is used: connections that run something, and statements that wait for one."""
+
+    connections: int
+    waiting: int
 
 
 class Database:
@@ -59,6 +66,11 @@ class Database:
 
     async def close(self) -> None:
         await self._pool.close(timeout=1.0)
+
+    def use(self) -> Use:
+        """How it is used at this moment."""
+        now = self._pool.get_stats()
+        return Use(now["pool_size"] - now["pool_available"], now["requests_waiting"])
 
     async def fetch(self, query: str, parameters: Parameters = ()) -> Rows:
         """The rows of a statement. Raises `Unreachable`, and `BadData` where the data themselves are refused.

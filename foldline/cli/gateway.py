@@ -24,5 +24,5 @@ def gateway(
     given = {"gateway_host": host, "gateway_port": port}
     settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
     assert_initialised(settings)
-    log_to_stderr()
+    log_to_stderr(settings.log_level)
     serve(settings)

@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from foldline.adapters.consumer import KafkaLogReader
@@ -18,9 +19,17 @@ from foldline.cli.context import DataDir, settings_for
 from foldline.cli.runners import Name, Runner
 from foldline.cli.services import assert_initialised
 from foldline.logs import log_to_stderr
+from foldline.monitor import monitored
 from foldline.settings import Settings
-from processors.runners.lives import Runs
+from foldline.tracing import Spans, tracing
+from processors.batch_log import BatchLog
+from processors.lag import LagSampler
+from processors.metrics import Metrics
+from processors.runners.lives import Runs, log, topic_names
 from processors.runners.native import NativeRunner
+from processors.traces import BatchTraces
+from processors.watch import Watch
+from processors.watched import Observer, watched
 from processors.worker import Ports
 from projections.tables import PostgresStateStore
 from projections.topics import KafkaStateTopics
@@ -40,13 +49,39 @@ def process(
     """Fold the log into state until SIGTERM, then finish what was begun."""
     settings = settings_for(data_dir)
     assert_initialised(settings)
-    log_to_stderr()
-    tune_interpreter(collect=runner is Name.faust)
+    log_to_stderr(settings.log_level)
+    spans = tracing("processor")
+    tune_interpreter(collect=runner is Name.faust or spans is not None)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     ready_file = os.environ.get("FOLDLINE_READY_FILE")
-    runner_of(runner)(settings, ports(settings), Path(ready_file) if ready_file else None).run(stop)
+    watch = Watch(Path(ready_file) if ready_file else None, settings.stalled_seconds)
+    with observed(settings, ports(settings), watch, spans) as own:
+        runner_of(runner)(settings, own, watch).run(stop)
+
+
+@contextmanager
+def observed(settings: Settings, own: Ports, watch: Watch, spans: Spans | None = None) -> Iterator[Ports]:
+    """The same ports, with what goes through them logged and traced; and where the settings say so, with metrics and health
+    served while the block runs."""
+    names = topic_names(settings)
+    told: list[Observer] = [BatchLog(names)]
+    with ExitStack() as stack:
+        if spans is not None:
+            stack.callback(spans.close)
+            traces = BatchTraces(names, spans)
+            watch.delivered = traces.delivers
+            told.append(traces)
+        if settings.metrics_port is not None:
+            metrics = Metrics(watch)
+            checks = {"/healthz": watch.stalled, "/readyz": watch.not_ready}
+            place = settings.metrics_host, settings.metrics_port
+            url = stack.enter_context(monitored(*place, metrics.registry, checks))
+            stack.enter_context(LagSampler(settings, watch, metrics))
+            log.info("serves metrics", url=f"{url}/metrics")
+            told.append(metrics)
+        yield watched(own, names, watch, told)
 
 
 def runner_of(name: Name) -> Runs:
@@ -61,7 +96,7 @@ def runner_of(name: Name) -> Runs:
 def tune_interpreter(collect: bool = False) -> None:
     """What a process that folds all day wants of Python and of the C library; each was measured in `benchmarks/`.
 
-    With `collect` cycles are looked for nevertheless, rarely: Faust leaves them behind.
+    With `collect` cycles are looked for nevertheless, rarely: Faust and the senders of traces leave them behind.
     """
     gc.set_threshold(*COLLECT) if collect else gc.disable()
     sys.setswitchinterval(SWITCH_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterable
 from contextlib import closing
@@ -15,7 +16,7 @@ from rich.table import Table
 from foldline.adapters.consumer import arrived, partition_watermarks, reader_config
 from foldline.adapters.postgres import translated
 from foldline.adapters.topics import TIMEOUT_SECONDS
-from foldline.cli.context import DataDir, Json, settings_for
+from foldline.cli.context import DataDir, Json, settings_for, stack_for
 from foldline.cli.orgs import connected
 from foldline.domain.errors import FoldlineError, Unreachable
 from foldline.settings import Settings
@@ -47,10 +48,15 @@ def status(data_dir: DataDir = None, as_json: Json = False) -> None:
     with closing(Consumer(reader_config(settings))) as consumer:
         partitions_of(settings, consumer, positions[0][1])
         partitions = [_status(settings, consumer, *place) for _, *place in positions]
+    stack = stack_for(data_dir)
+    metrics = dict(stack.metrics) if stack else {}
     if as_json:
-        print(json.dumps({"generation": generation, "partitions": [partition._asdict() for partition in partitions]}))
+        document = {"generation": generation, "partitions": [partition._asdict() for partition in partitions]}
+        print(json.dumps(document | ({"metrics": metrics} if metrics else {})))
     else:
         _show(generation, partitions)
+        for name, url in metrics.items():
+            print(f"metrics of {name}: {url}", file=sys.stderr)
 
 
 def partitions_of(settings: Settings, consumer: Consumer, topic: str) -> int:

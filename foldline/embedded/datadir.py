@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from foldline.embedded.errors import EmbeddedError
@@ -20,7 +20,8 @@ VARIABLE = "FOLDLINE_DATA_DIR"
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """A stack that accepts work, as `stack.json` has it. `environment` is what every service of it was started with."""
+    """A stack that accepts work, as `stack.json` has it. `environment` is what every service of it was started with;
+    `metrics` are the URLs of what they measure."""
 
     up: Identity
     url: str
@@ -28,6 +29,7 @@ class Stack:
     database_url: str
     environment: Mapping[str, str]
     parts: Mapping[str, Identity]
+    metrics: Mapping[str, str] = field(default_factory=dict)
 
 
 def data_directory(given: Path | None = None) -> Path:

@@ -29,9 +29,10 @@ class Services:
 
 
 def foldline_services(
-    root: Path, host: str, port: int, processors: int, runner: str, environment: Mapping[str, str]
+    root: Path, host: str, port: int, metrics_ports: Sequence[int], runner: str, environment: Mapping[str, str]
 ) -> Services:
-    """`environment` is complete; `host` and `port` are where the gateway will listen; `runner` is what processors run on."""
+    """`environment` is complete; `host` and `port` are where the gateway will listen; there is a processor for each of the
+    `metrics_ports`; `runner` is what processors run on."""
     return Services(
         init=Part(
             name="init",
@@ -48,13 +49,20 @@ def foldline_services(
             start_seconds=START_SECONDS,
             grace_seconds=GATEWAY_GRACE_SECONDS,
         ),
-        processors=[_processor(root, f"processor-{number}", runner, environment) for number in range(1, processors + 1)],
+        processors=[
+            _processor(root, f"processor-{number}", metrics_port, runner, environment)
+            for number, metrics_port in enumerate(metrics_ports, 1)
+        ],
     )
 
 
-def _processor(root: Path, name: str, runner: str, environment: Mapping[str, str]) -> Part:
+def _processor(root: Path, name: str, metrics_port: int, runner: str, environment: Mapping[str, str]) -> Part:
     ready = root / "run" / f"{name}.ready"
-    own = {"FOLDLINE_GROUP_INSTANCE_ID": f"foldline-{name}", "FOLDLINE_READY_FILE": str(ready)}
+    own = {
+        "FOLDLINE_GROUP_INSTANCE_ID": f"foldline-{name}",
+        "FOLDLINE_READY_FILE": str(ready),
+        "FOLDLINE_METRICS_PORT": str(metrics_port),
+    }
     return Part(
         name=name,
         argv=[*program("process"), "--runner", runner],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from foldline.embedded.supervisor import Supervisor, tell
 LOG_CHECK_SECONDS = 1.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-MakeServices = Callable[[Path, str, int, int, str, Mapping[str, str]], Services]
+MakeServices = Callable[[Path, str, int, Sequence[int], str, Mapping[str, str]], Services]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +75,17 @@ class _Up:
             "FOLDLINE_DATABASE_URL": postgres_url(root, self._postgres_port),
             "FOLDLINE_GATEWAY_HOST": options.host,
             "FOLDLINE_GATEWAY_PORT": str(port),
+            "FOLDLINE_METRICS_HOST": "127.0.0.1",
             "FOLDLINE_PARTITIONS": str(options.partitions),
             "FOLDLINE_REPLICATION_FACTOR": "1",
             "FOLDLINE_MIN_INSYNC_REPLICAS": "1",
             "FOLDLINE_MASTER_KEY_FILE": str(master_key_file(root)),
         }
-        self._services = services(root, options.host, port, options.processors, options.runner, self._environment)
+        metrics_ports = [ports.get(f"processor-{number}") for number in range(1, options.processors + 1)]
+        self._services = services(root, options.host, port, metrics_ports, options.runner, self._environment)
+        self._metrics = {"gateway": f"{self._url}/metrics"}
+        for part, metrics_port in zip(self._services.processors, metrics_ports, strict=True):
+            self._metrics[part.name] = f"http://127.0.0.1:{metrics_port}/metrics"
         self._stop = asyncio.Event()
 
     async def run(self, announce: Callable[[Stack], None]) -> None:
@@ -134,6 +139,7 @@ class _Up:
                 name: value for name, value in self._environment.items() if name.startswith("FOLDLINE_") and name != VARIABLE
             },
             parts=self._supervisor.identities(),
+            metrics=self._metrics,
         )
         write_stack(self._root, stack)
         return stack

@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 import faust
@@ -25,6 +24,7 @@ from foldline.logs import log_libraries
 from foldline.settings import Settings
 from processors.runners.faust_transport import STOP_SECONDS, Place, Transport
 from processors.runners.lives import HANDED_RECORDS, end, group, live_until, log, topics
+from processors.watch import Watch
 from processors.worker import Ports, Worker
 
 POLL_SECONDS = 0.1
@@ -59,6 +59,9 @@ class Delivered:
 
     def timestamp(self) -> tuple[int, int]:
         return self._message.timestamp_type, round(self._message.timestamp * 1000)
+
+    def headers(self) -> list[tuple[str, bytes | None]]:
+        return list(self._message.headers or ())
 
 
 class Arrivals:
@@ -125,17 +128,17 @@ class App(faust.App):
 
 
 class FaustRunner:
-    """Runs a processor until it is stopped. `ready_file` is made once partitions (perhaps none) are assigned."""
+    """Runs a processor until it is stopped. `watch` is told what becomes of it."""
 
-    def __init__(self, settings: Settings, ports: Ports, ready_file: Path | None = None) -> None:
-        self.settings, self._ports, self._ready_file = settings, ports, ready_file
+    def __init__(self, settings: Settings, ports: Ports, watch: Watch | None = None) -> None:
+        self.settings, self._ports, self._watch = settings, ports, watch or Watch()
         self.wanted: dict[Place, int] = {}
         """From where each partition that is assigned is to be delivered."""
 
     def run(self, stop: threading.Event) -> None:
         """Returns once `stop` is set and all that was folded is published. Raises one of `STOPS`."""
         log_libraries("faust", "mode", "aiokafka")
-        live_until(stop, lambda: asyncio.run(self._live(stop)), self.settings.retry_seconds)
+        live_until(stop, lambda: asyncio.run(self._live(stop)), self.settings.retry_seconds, self._watch)
 
     async def _live(self, stop: threading.Event) -> None:
         """One application's life."""
@@ -148,6 +151,7 @@ class FaustRunner:
             starting = asyncio.ensure_future(app.start())
             try:
                 while not stop.is_set():
+                    self._watch.turns()
                     records = await self._arrivals.take(HANDED_RECORDS if self._worker is not None else 0)
                     self._check(app, starting)
                     await self._handle(records)
@@ -191,6 +195,7 @@ class FaustRunner:
                 return
             if records and self._transport.reconnected():
                 raise Unreachable("the connection to Kafka was lost: the log is verified before anything more is folded")
+            self._watch.delivers(records)
             try:
                 back = await self._call(self._worker.handle, records, len(records) == HANDED_RECORDS)
             except BaseException as failure:
@@ -214,8 +219,7 @@ class FaustRunner:
                 self._failure = failure
                 raise
         log.info("assigned", partitions={f"{topic}[{partition}]": at for (topic, partition), at in self.wanted.items()})
-        if self._ready_file is not None:
-            self._ready_file.touch()
+        self._watch.assigned(self.wanted)
 
     async def revoked(self) -> None:
         """Gives all partitions back, after what was handled is committed and published."""
@@ -230,6 +234,7 @@ class FaustRunner:
         async with self._turn:
             worker, self._worker = self._worker, None
             self.wanted = {}
+            self._watch.released()
             self._arrivals.forget()
             if worker is not None:
                 seconds = self.settings.transaction_timeout_seconds if drain and self._failure is None else None

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 import structlog
 
 from foldline.adapters.codec import UPSERTS_TOPIC
 from foldline.domain.errors import Conflict, FoldlineError, KeysLost, LogReplaced, MasterKeyMissing
+from foldline.domain.records import Kind
 from foldline.settings import Settings
+from processors.watch import Watch
 from processors.worker import Ports, Worker
 
 # What a person has to look at before anything more may be folded.
@@ -31,14 +32,19 @@ class Runner(Protocol):
 
 
 class Runs(Protocol):
-    """Makes a runner. `ready_file` is made once partitions (perhaps none) are assigned."""
+    """Makes a runner. `watch` is told what becomes of it."""
 
-    def __call__(self, settings: Settings, ports: Ports, ready_file: Path | None = None) -> Runner: ...
+    def __call__(self, settings: Settings, ports: Ports, watch: Watch | None = None) -> Runner: ...
 
 
 def topics(settings: Settings) -> list[str]:
     """The topics that a processor reads."""
-    return [settings.topic_prefix + topic for topic in UPSERTS_TOPIC.values()]
+    return list(topic_names(settings).values())
+
+
+def topic_names(settings: Settings) -> dict[Kind, str]:
+    """The same by kind."""
+    return {kind: settings.topic_prefix + topic for kind, topic in UPSERTS_TOPIC.items()}
 
 
 def group(settings: Settings) -> str:
@@ -46,7 +52,7 @@ def group(settings: Settings) -> str:
     return settings.topic_prefix + settings.consumer_group
 
 
-def live_until(stop: threading.Event, life: Callable[[], None], retry_seconds: float) -> None:
+def live_until(stop: threading.Event, life: Callable[[], None], retry_seconds: float, watch: Watch) -> None:
     """Calls `life` until `stop` is set: at once where a race was lost, after a pause where something is away."""
     while not stop.is_set():
         try:
@@ -54,8 +60,10 @@ def live_until(stop: threading.Event, life: Callable[[], None], retry_seconds: f
         except STOPS:
             raise
         except Conflict as conflict:
+            watch.begins_again(conflict)
             log.warning("begin again", reason=str(conflict))
         except FoldlineError as failure:
+            watch.begins_again(failure)
             log.warning("begin again", reason=str(failure), pause_seconds=retry_seconds)
             stop.wait(retry_seconds)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -19,6 +18,7 @@ from foldline.adapters.topics import unreachable
 from foldline.domain.errors import Conflict, FoldlineError, Unreachable
 from foldline.settings import Settings
 from processors.runners.lives import HANDED_RECORDS, end, group, live_until, log, topics
+from processors.watch import Watch
 from processors.worker import Ports, Worker
 
 POLL_SECONDS = 0.1
@@ -29,17 +29,17 @@ DISTURBANCES = (KafkaError._ALL_BROKERS_DOWN,)
 
 
 class NativeRunner:
-    """Runs a processor until it is stopped. `ready_file` is made once partitions (perhaps none) are assigned."""
+    """Runs a processor until it is stopped. `watch` is told what becomes of it."""
 
-    def __init__(self, settings: Settings, ports: Ports, ready_file: Path | None = None) -> None:
-        self._settings, self._ports, self._ready_file = settings, ports, ready_file
+    def __init__(self, settings: Settings, ports: Ports, watch: Watch | None = None) -> None:
+        self._settings, self._ports, self._watch = settings, ports, watch or Watch()
         self._worker: Worker | None = None
         self._failure: FoldlineError | None = None
         self._disturbed = False
 
     def run(self, stop: threading.Event) -> None:
         """Returns once `stop` is set and all that was folded is published. Raises one of `STOPS`."""
-        live_until(stop, lambda: self._run_group(stop), self._settings.retry_seconds)
+        live_until(stop, lambda: self._run_group(stop), self._settings.retry_seconds, self._watch)
 
     def _run_group(self, stop: threading.Event) -> None:
         self._failure, self._disturbed = None, False
@@ -47,6 +47,7 @@ class NativeRunner:
         try:
             consumer.subscribe(topics(self._settings), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
             while not stop.is_set():
+                self._watch.turns()
                 began = time.perf_counter()
                 records = self._poll(consumer)
                 if records and self._worker is not None:
@@ -63,6 +64,7 @@ class NativeRunner:
             consumer.close()
 
     def _handle(self, consumer: Consumer, worker: Worker, records: list[Record]) -> None:
+        self._watch.delivers(records)
         try:
             back = worker.handle(records, more=len(records) == HANDED_RECORDS)
         except Conflict:
@@ -99,8 +101,7 @@ class NativeRunner:
             return
         consumer.assign([TopicPartition(topic, partition, offset) for (topic, partition), offset in starts.items()])
         log.info("assigned", partitions={f"{topic}[{partition}]": offset for (topic, partition), offset in starts.items()})
-        if self._ready_file is not None:
-            self._ready_file.touch()
+        self._watch.assigned(starts)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("revoked", partitions=len(partitions))
@@ -115,6 +116,7 @@ class NativeRunner:
 
     def _release(self, drain: bool) -> None:
         worker, self._worker = self._worker, None
+        self._watch.released()
         if worker is not None:
             end(worker, self._settings.transaction_timeout_seconds if drain else None)
 

@@ -22,7 +22,7 @@ from producers.gateway import ingest, operations, pages, reads, registry
 from producers.gateway.bodies import drain
 from producers.gateway.envelope import Refusal, refused, unavailable, wrong_fields
 from producers.gateway.parts import Parts, parts_of
-from producers.gateway.telemetry import Telemetry
+from producers.gateway.telemetry import Telemetry, told_of
 from producers.validation import FieldError
 
 _MESSAGES: Final = {404: "There is nothing here: /docs shows what there is", 405: "Not with this method"}
@@ -58,7 +58,7 @@ def application(parts: Parts) -> FastAPI:
         title="Foldline",
         version=version("foldline"),
         routes=[*ingest.ROUTES, *operations.ROUTES, *reads.ROUTES, *pages.ROUTES, *registry.ROUTES, *dashboard.ROUTES],
-        middleware=[Middleware(Telemetry, metrics=parts.metrics, failed=_failed)],
+        middleware=[Middleware(Telemetry, requests=parts.requests, failed=_failed)],
         exception_handlers={
             Refusal: _refusal,
             Unreachable: _unreachable,
@@ -85,6 +85,8 @@ def application(parts: Parts) -> FastAPI:
 async def _refusal(request: Request, error: Exception) -> Response:
     """Every refusal ends here: what is left of the body is drained first. Who looks at pages is answered by one."""
     assert isinstance(error, Refusal)
+    if error.status >= 500:
+        told_of(request.scope).reason = error.message
     if not await drain(request, parts_of(request).settings):
         error.headers["Connection"] = "close"
     if dashboard.wants_page(request):

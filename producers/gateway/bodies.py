@@ -27,11 +27,11 @@ CONSUMED = "foldline.body_consumed"
 class Room:
     """What requests with bodies may hold at a time, all together: each its body, and `REQUEST_BYTES` beside it."""
 
-    __slots__ = ("free",)
+    __slots__ = ("free", "limit")
 
     def __init__(self, limit: int) -> None:
         """`limit` is in bytes."""
-        self.free = limit
+        self.free = self.limit = limit
 
 
 class Held:

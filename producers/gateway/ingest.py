@@ -21,9 +21,8 @@ from producers.gateway.idempotency import Answered, Attempt, key_of
 from producers.gateway.operations import operation_data
 from producers.gateway.parts import Parts
 from producers.gateway.protocol import answered_at_once
-from producers.gateway.telemetry import BEGAN, EXTRA_HEADERS, NO_GUESSING
+from producers.gateway.telemetry import EXTRA_HEADERS, NO_GUESSING, Told
 from producers.gateway.tokens import Operation, operation_id
-from producers.gateway.trace import new_request_id, traceparent
 from producers.validation import FieldError, Refused, Stamp, TooMany, validate
 
 _Answer: TypeAlias = tuple[int, str, dict[str, Any], tuple[tuple[bytes, bytes], ...]]
@@ -45,22 +44,23 @@ class Upserts:
 
     async def take(self, parts: Parts, scope: Scope, receive: Receive, send: Send) -> bool:
         """Answers the request, unless something fails: then False, and the application is to answer."""
-        scope[BEGAN] = began = time.perf_counter()
+        headers = dict(scope["headers"])
+        told = parts.requests.begin(scope, headers)
         held = Held(parts.room)
         try:
-            status, message, data, more = await self._answer(parts, scope, receive, dict(scope["headers"]), held)
+            status, message, data, more = await self._answer(parts, scope, receive, headers, held, told)
         except Exception as error:
             scope[_FAILURE] = error
             return False
         finally:
             held.release()
         body = orjson.dumps({"success": True, "message": message, "data": data})
-        head = [_JSON, NO_GUESSING, *more, *scope[EXTRA_HEADERS]]
+        head = [_JSON, NO_GUESSING, told.header(), *more, *scope[EXTRA_HEADERS]]
         if not answered_at_once(send, status, b"".join([b"%b: %b\r\n" % header for header in head]), body):
             head.append((b"content-length", b"%d" % len(body)))
             await send({"type": "http.response.start", "status": status, "headers": head})
             await send({"type": "http.response.body", "body": body})
-        parts.metrics.request("POST", self.path, status, time.perf_counter() - began)
+        parts.requests.end(told, "POST", self.path, status)
         return True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,7 +68,7 @@ class Upserts:
         raise scope.pop(_FAILURE)
 
     async def _answer(
-        self, parts: Parts, scope: Scope, receive: Receive, headers: dict[bytes, bytes], held: Held
+        self, parts: Parts, scope: Scope, receive: Receive, headers: dict[bytes, bytes], held: Held, told: Told
     ) -> _Answer:
         settings, kind = parts.settings, self._kind
         caller = await parts.admit(scope, _text(headers, b"x-api-key"))
@@ -76,7 +76,7 @@ class Upserts:
         key = key_of(scope) if b"idempotency-key" in headers else None
         check_type(_text(headers, b"content-type"))
         body = await read_body(scope, receive, headers, settings.max_body_bytes, held)
-        stamp = Stamp(caller.org_id, new_request_id(), time.time_ns() // 1000)
+        stamp = Stamp(caller.org_id, told.request_id, time.time_ns() // 1000)
         outcome = validate(kind, body, stamp, settings.max_records)
         if not isinstance(outcome, list):
             raise _refusal(outcome, settings.max_records, parts.metrics.field_errors)
@@ -88,10 +88,10 @@ class Upserts:
                 return *found, ((b"idempotency-replayed", b"true"),)
             attempt, outcome = found, found.marked(outcome)
         try:
-            operation = await self._append(parts, headers, stamp, outcome)
+            operation = await self._append(parts, told, stamp, outcome)
             del body, outcome  # who waits holds nothing
             held.release()
-            answer = await self._told(parts, scope, headers, secret, operation)
+            answer = await self._answer_of(parts, scope, headers, secret, operation, told)
         except Exception:
             if attempt is not None:
                 await parts.keys.release(attempt)
@@ -100,9 +100,10 @@ class Upserts:
             await parts.keys.keep(attempt, Answered(*answer[:3]))
         return answer
 
-    async def _append(self, parts: Parts, headers: Mapping[bytes, bytes], stamp: Stamp, events: list[Upsert]) -> Operation:
+    async def _append(self, parts: Parts, told: Told, stamp: Stamp, events: list[Upsert]) -> Operation:
+        told.records = len(events)
         try:
-            appended = await parts.log.append(self._kind, events, traceparent(_text(headers, b"traceparent")))
+            appended = await parts.log.append(self._kind, events, told.traceparent)
         except NotAppended as error:
             raise unavailable(_what_may_appear(error)) from error
         parts.metrics.accepted(self._kind, len(events))
@@ -110,11 +111,11 @@ class Upserts:
         parts.activity.accepted(operation, len(events))
         return operation
 
-    async def _told(
-        self, parts: Parts, scope: Scope, headers: Mapping[bytes, bytes], secret: bytes, operation: Operation
+    async def _answer_of(
+        self, parts: Parts, scope: Scope, headers: Mapping[bytes, bytes], secret: bytes, operation: Operation, told: Told
     ) -> _Answer:
         """What is said of an operation that is in the log: at once, or once it is applied."""
-        token = operation_id(secret, operation)
+        token = told.operation_id = operation_id(secret, operation)
         queued = {"accepted": operation.accepted, "operation_id": token}
         if b"prefer" not in headers or (seconds := wait_seconds(scope, parts.settings.max_wait_seconds)) is None:
             return 202, "Queued", queued, ()

@@ -24,7 +24,7 @@ DESCRIPTION = """Items and users of a recommendation engine, kept in step with t
 Upserts are queued durably and folded into state in order; a field that is left out stays as it is, and `attributes` merge
 one level deep. Send your secret key in `X-API-KEY`, from a server of yours. Every answer has the same envelope, and tells in
 `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds) what is left of the organisation's requests; a limit
-of 0 is none."""
+of 0 is none. `X-Request-Id` is the answer's name in the log: send it along when you report that something went wrong."""
 SECURITY = {"ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-KEY"}}
 UPSERTS: dict[Kind, type[BaseModel]] = {"items": models.ItemUpsert, "users": models.UserUpsert}
 _ANSWERS: tuple[type[BaseModel], ...] = (models.AcceptedAnswer, models.OperationAnswer, models.Refusal)

@@ -13,7 +13,7 @@ from typing import Any
 
 import swagger_ui_bundle
 from fastapi import FastAPI, Request
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -63,8 +63,11 @@ async def readyz(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    """Metrics in Prometheus' text format."""
-    return Response(generate_latest(parts_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    """Metrics in Prometheus' text format, or in OpenMetrics' where that is asked for."""
+    found = parts_of(request).metrics
+    await found.figures.refresh()
+    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(found.registry), media_type=content_type)
 
 
 async def openapi(request: Request) -> Response:

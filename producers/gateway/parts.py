@@ -14,14 +14,17 @@ from foldline.adapters.producer import KafkaLog, Log
 from foldline.adapters.registry import registry_of
 from foldline.domain.errors import Unreachable
 from foldline.settings import Settings
+from foldline.tracing import Spans
 from producers.gateway.access import Access, Caller
 from producers.gateway.activity import Activities
 from producers.gateway.bodies import Room
 from producers.gateway.envelope import Refusal
+from producers.gateway.figures import Figures
 from producers.gateway.idempotency import IdempotencyKeys
+from producers.gateway.metrics import Metrics
 from producers.gateway.progress import Watcher
 from producers.gateway.rates import UNLIMITED_HEADERS, Rates
-from producers.gateway.telemetry import EXTRA_HEADERS, Metrics
+from producers.gateway.telemetry import EXTRA_HEADERS, Requests, told_of
 from producers.gateway.uses import Uses
 from producers.sealing import SealedLog
 from projections.generations import OPERATIONS_SECRET
@@ -47,16 +50,19 @@ class Parts:
     keys: IdempotencyKeys
     room: Room
     metrics: Metrics
+    requests: Requests
     known_secret: bytes | None = None
 
     async def open(self) -> None:
         await self.database.open()
         self.uses.open()
         self.activity.open()
+        self.metrics.open()
         await self.log.open()
 
     async def close(self) -> None:
         self.watcher.stop()
+        self.metrics.close()
         await self.log.close(FLUSH_SECONDS)
         await asyncio.gather(self.uses.close(), self.activity.close())
         await self.database.close()
@@ -78,6 +84,7 @@ class Parts:
     async def admit(self, scope: Scope, key: str | None) -> Caller:
         """The caller with that key, counted. From here on answers carry the rate limit. Raises `Refusal`: 401, 403, 429."""
         caller = self.access.known(key) or await self.access.caller(key, address_of(scope))
+        told_of(scope).org_id = caller.org_id
         if caller.forbidden:
             scope[EXTRA_HEADERS] = (await self.rates.peek(caller)).headers()
             raise Refusal(403, caller.forbidden)
@@ -107,16 +114,17 @@ def parts_of(request: Request) -> Parts:
     return cast(Parts, request.app.state.parts)
 
 
-def assemble(settings: Settings) -> Parts:
+def assemble(settings: Settings, spans: Spans | None = None) -> Parts:
     """The parts on Kafka and PostgreSQL, as the settings say. Connects to nothing yet. Raises `MasterKeyMissing`."""
     database = Database(settings, "foldline gateway")
     uses = Uses(database)
     reader = Reader(database, settings.topic_prefix)
     watcher = Watcher(reader.positions)
-    log: Log
-    metrics = Metrics(lambda: log.queued())
+    metrics = Metrics(Figures(database))
     kafka = KafkaLog(settings, registry_of(settings), lambda error, records: metrics.delivery_failed(error.name(), records))
     log = SealedLog(kafka, database.fetch, settings)
+    room = Room(settings.max_pending_kilobytes * 1024)
+    show(metrics, settings, log, room, database)
     return Parts(
         settings=settings,
         database=database,
@@ -129,6 +137,18 @@ def assemble(settings: Settings) -> Parts:
         watcher=watcher,
         activity=Activities(database, watcher),
         keys=IdempotencyKeys(database.fetch),
-        room=Room(settings.max_pending_kilobytes * 1024),
+        room=room,
         metrics=metrics,
+        requests=Requests(metrics, settings.log_level == "debug", spans),
     )
+
+
+def show(metrics: Metrics, settings: Settings, log: Log, room: Room, database: Database) -> None:
+    """Has the metrics show how full the gateway is, and how full it may be."""
+    metrics.shows("foldline_pending_bytes", lambda: room.limit - room.free)
+    metrics.shows("foldline_pending_limit_bytes", lambda: room.limit)
+    metrics.shows("foldline_producer_queue_records", log.queued)
+    metrics.shows("foldline_producer_queue_limit_records", lambda: settings.producer_queue_messages)
+    metrics.shows("foldline_database_connections", lambda: database.use().connections)
+    metrics.shows("foldline_database_limit_connections", lambda: settings.database_pool_size)
+    metrics.shows("foldline_database_waiting", lambda: database.use().waiting)

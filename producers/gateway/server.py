@@ -17,6 +17,7 @@ import uvicorn
 
 from foldline.domain.errors import Unreachable
 from foldline.settings import Settings
+from foldline.tracing import tracing
 from producers.gateway.app import application
 from producers.gateway.parts import Parts, assemble
 from producers.gateway.protocol import Protocol, look_at
@@ -40,7 +41,8 @@ def serve(settings: Settings) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # who only opens connections keeps nobody out
     with bound(settings.gateway_host, settings.gateway_port) as listener:
-        server = Server(assemble(settings), ImporterChild(settings))
+        parts = assemble(settings, tracing("gateway"))
+        server = Server(parts, ImporterChild(settings, parts.metrics.importer_ended))
         # What lives as long as the process is never looked through again; the rest less often than by default.
         gc.collect()
         gc.freeze()
@@ -48,6 +50,7 @@ def serve(settings: Settings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it is done
             signal.signal(number, lambda *_: _stop(server))
         server.run(sockets=[listener])
+        parts.requests.close()
         _log.info("gateway is drained")
 
 
@@ -105,6 +108,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._parts = parts
+        parts.metrics.shows("foldline_http_connections", lambda: len(self.server_state.connections))
         self._importer = importer
         self._looking: asyncio.Task[None] | None = None
         self._accepting: list[socket.socket] = []

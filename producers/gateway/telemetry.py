@@ -1,22 +1,25 @@
-"""What the gateway tells its operators: metrics in Prometheus' format, and log lines without secrets or attribute values."""
+"""What is told of every request: counted, timed, and in the log where it failed, without secrets or attribute values."""
 
 from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from foldline.domain.records import KINDS, Kind
-from producers.validation import FieldError
+from foldline.logs import ABOUT
+from foldline.tracing import Spans
+from producers.gateway.metrics import Metrics
+from producers.gateway.trace import new_request_id, traceparent, valid
 
 EXTRA_HEADERS = "foldline.headers"
-BEGAN = "foldline.began"
+TOLD = "foldline.told"
+REQUEST_ID = b"x-request-id"
+FAILURES_A_SECOND = 10
 CLIENT_LEFT = 499
 NO_GUESSING = (b"x-content-type-options", b"nosniff")
 NO_STORE = (b"cache-control", b"no-store")
@@ -24,63 +27,104 @@ NO_STORE = (b"cache-control", b"no-store")
 _log = structlog.get_logger("foldline.gateway")
 
 
-class Metrics:
-    """The gateway's metrics, in a registry of their own."""
+class Told:
+    """One request, as it is told of: `Named` in the log. What is found out about it on the way is set here."""
 
-    def __init__(self, queued: Callable[[], int]) -> None:
-        self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "foldline_http_requests", "Requests by route and status.", ("method", "route", "status"), registry=self.registry
-        )
-        self._seconds = Histogram(
-            "foldline_http_request_seconds",
-            "Time from a request's head to the end of its answer.",
-            ("route",),
-            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
-            registry=self.registry,
-        )
-        self._accepted = Counter(
-            "foldline_records_accepted", "Records acknowledged by the log.", ("kind",), registry=self.registry
-        )
-        self._errors = Counter("foldline_field_errors", "Field errors by code.", ("code",), registry=self.registry)
-        self._failures = Counter(
-            "foldline_delivery_failures", "Records not acknowledged, by Kafka's error.", ("error",), registry=self.registry
-        )
-        Gauge(
-            "foldline_producer_queue_records", "Records that wait for Kafka's acknowledgement.", registry=self.registry
-        ).set_function(queued)
+    __slots__ = ("began", "operation_id", "org_id", "reason", "records", "request_id", "span", "traceparent")
 
-        self._of_route: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self._of_kind = {kind: self._accepted.labels(kind) for kind in KINDS}
+    def __init__(self, sent: str | None, spans: Spans | None = None) -> None:
+        """`sent` is the caller's `traceparent`, if any."""
+        self.began = time.perf_counter()
+        self.request_id = new_request_id()
+        self.span = None if spans is None else spans.request(valid(sent))
+        self.traceparent = traceparent(sent) if self.span is None else self.span.traceparent
+        self.org_id = self.operation_id = self.reason = ""
+        self.records = 0
 
-    def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Counts one answer; `route` is one of few."""
-        found = self._of_route.get((method, route, status))
-        if found is None:
-            found = self._requests.labels(method, route, str(status)), self._seconds.labels(route)
-            self._of_route[method, route, status] = found
-        found[0].inc()
-        found[1].observe(seconds)
+    def names(self) -> dict[str, str]:
+        _, trace_id, span_id, _ = self.traceparent.split("-")
+        found = {"request_id": self.request_id, "trace_id": trace_id, "span_id": span_id}
+        if self.org_id:
+            found["org_id"] = self.org_id
+        if self.operation_id:
+            found["operation_id"] = self.operation_id
+        return found
 
-    def accepted(self, kind: Kind, records: int) -> None:
-        self._of_kind[kind].inc(records)
+    def attributes(self) -> dict[str, str | int]:
+        """What a trace has of it."""
+        found: dict[str, str | int] = {"foldline.request_id": self.request_id}
+        if self.org_id:
+            found["foldline.org_id"] = self.org_id
+        if self.operation_id:
+            found |= {"foldline.operation_id": self.operation_id, "foldline.records": self.records}
+        return found
 
-    def field_errors(self, errors: Iterable[FieldError]) -> None:
-        for error in errors:
-            self._errors.labels(error.code).inc()
+    def header(self) -> tuple[bytes, bytes]:
+        """What the answer names it by."""
+        return REQUEST_ID, self.request_id.encode()
 
-    def delivery_failed(self, error: str, records: int) -> None:
-        self._failures.labels(error).inc(records)
-        _log.warning("kafka did not acknowledge", error=error, records=records)
+
+class Requests:
+    """Counts and times every request, and logs those that fail, or all. Between `begin` and `end` lines of the log have the
+    request's names, in the task that it has."""
+
+    def __init__(
+        self, metrics: Metrics, log_all: bool, spans: Spans | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Requests are traced where there are `spans`."""
+        self.metrics, self._log_all, self._spans, self._clock = metrics, log_all, spans, clock
+        self._second, self._said, self._left_out = 0, 0, 0
+
+    def begin(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Told:
+        sent = headers.get(b"traceparent")
+        told = scope[TOLD] = Told(None if sent is None else sent.decode("latin-1"), self._spans)
+        ABOUT.set(told)
+        self.metrics.in_flight += 1
+        return told
+
+    def end(self, told: Told, method: str, route: str, status: int) -> None:
+        self.metrics.in_flight -= 1
+        seconds = time.perf_counter() - told.began
+        self.metrics.request(method, route, status, seconds)
+        if status >= 500 or self._log_all:
+            self._say(told, method, route, status, seconds)
+        if told.span is not None:
+            told.span.end(method, route, status, told.attributes())
+
+    def close(self) -> None:
+        """Sends the last spans."""
+        if self._spans is not None:
+            self._spans.close()
+
+    def _say(self, told: Told, method: str, route: str, status: int, seconds: float) -> None:
+        """Says it, of failures no more than `FAILURES_A_SECOND`: there are most when there is least time for them."""
+        line: dict[str, object] = {"method": method, "route": route, "status": status, "ms": round(1000 * seconds, 1)}
+        if told.records:
+            line["records"] = told.records
+        if told.reason:
+            line["reason"] = told.reason
+        if status < 500:
+            _log.debug("request", **told.names(), **line)
+            return
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._said = second, 0
+        self._said += 1
+        if self._said > FAILURES_A_SECOND:
+            self._left_out += 1
+            return
+        if self._left_out:
+            line["left_out"], self._left_out = self._left_out, 0
+        _log.warning("request failed", **told.names(), **line)
 
 
 class Telemetry:
-    """Outermost of our middleware: counts and times every request, adds the headers that the scope asks for, and answers
-    with `failed` where something failed that nobody expected."""
+    """Outermost of our middleware: tells of every request that was not answered before it, adds the headers that the scope
+    asks for, and answers with `failed` where something failed that nobody expected."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, failed: Callable[[Request], Awaitable[Response]]) -> None:
+    def __init__(self, app: ASGIApp, requests: Requests, failed: Callable[[Request], Awaitable[Response]]) -> None:
         self._app = app
-        self._metrics = metrics
+        self._requests = requests
         self._failed = failed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,13 +132,13 @@ class Telemetry:
             await self._app(scope, receive, send)
             return
         status = 0
-        began = scope.get(BEGAN) or time.perf_counter()
+        told: Told = scope.get(TOLD) or self._requests.begin(scope, dict(scope["headers"]))
 
         async def sending(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message.get("headers", ()), NO_GUESSING, *scope.get(EXTRA_HEADERS, ())]
+                headers = [*message.get("headers", ()), NO_GUESSING, told.header(), *scope.get(EXTRA_HEADERS, ())]
                 if scope["path"].startswith("/v1/"):
                     headers.append(NO_STORE)
                 message["headers"] = headers
@@ -104,10 +148,17 @@ class Telemetry:
             await self._app(scope, receive, sending)
         except Exception as error:
             log_failure(scope["method"], route_of(scope), error)
+            self._requests.metrics.failed_unexpectedly()
             if not status:
                 await (await self._failed(Request(scope, receive)))(scope, receive, sending)
         finally:
-            self._metrics.request(_method(scope), route_of(scope), status or CLIENT_LEFT, time.perf_counter() - began)
+            self._requests.end(told, _method(scope), route_of(scope), status or CLIENT_LEFT)
+
+
+def told_of(scope: Scope) -> Told:
+    """What is told of the request."""
+    told: Told = scope[TOLD]
+    return told
 
 
 def route_of(scope: Scope) -> str:

@@ -11,8 +11,16 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a
 
 def traceparent(sent: str | None) -> str:
     """The caller's trace if it sent a valid one, else a new one that nobody samples."""
-    if sent and _TRACEPARENT.fullmatch(sent):
-        return sent
+    return valid(sent) or unsampled()
+
+
+def valid(sent: str | None) -> str | None:
+    """What was sent, if it names a trace."""
+    return sent if sent and _TRACEPARENT.fullmatch(sent) else None
+
+
+def unsampled() -> str:
+    """A new trace that nobody samples."""
     return f"00-{_random.getrandbits(128) or 1:032x}-{_random.getrandbits(64) or 1:016x}-00"
 
 

@@ -25,5 +25,6 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the gateway, which stops us in its turn
     threading.Thread(target=end_with_parent, daemon=True).start()
-    log_to_stderr()
-    run(Settings(), stop)
+    settings = Settings()
+    log_to_stderr(settings.log_level)
+    run(settings, stop)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
@@ -21,7 +22,9 @@ _log = structlog.get_logger("foldline.gateway")
 class ImporterChild:
     """Runs `python -m producers.imports` with these settings. Its standard input ends with this process, and so does it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ended: Callable[[], None]) -> None:
+        """`ended` is called whenever it has ended by itself."""
+        self._ended = ended
         values = {name: value for name, value in settings.model_dump().items() if value is not None}
         self._environment = os.environ | {f"FOLDLINE_{name.upper()}": str(value) for name, value in values.items()}
         self._process: asyncio.subprocess.Process | None = None
@@ -53,5 +56,6 @@ class ImporterChild:
                 sys.executable, "-m", "producers.imports", stdin=asyncio.subprocess.PIPE, env=self._environment
             )
             code = await self._process.wait()
+            self._ended()
             _log.warning("importer ended", code=code, pause_seconds=RESTART_SECONDS)
             await asyncio.sleep(RESTART_SECONDS)

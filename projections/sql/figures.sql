@@ -109,3 +109,22 @@ DELETE FROM foldline_control.record_counts c WHERE c.at < %(step)s - %(seconds)s
     SELECT FROM foldline_control.record_counts later WHERE later.org_id = c.org_id AND later.kind = c.kind
         AND later.at > c.at AND later.at <= %(step)s - %(seconds)s * interval '1 s'
 );
+
+-- name: watched
+-- For the metrics: the lag as it was sampled in the last minute, the partitions of the log, imports that are not over by status,
+-- and since when the importer has had the oldest of its work, in seconds.
+SELECT l.records, l.seconds,
+    (SELECT count(*) FROM foldline.positions),
+    (
+        SELECT coalesce(json_object_agg(status, imports), '{}')::text FROM (
+            SELECT status, count(*) AS imports FROM foldline_control.imports
+            WHERE status NOT IN ('live', 'failed', 'cancelled') GROUP BY status
+        ) AS s
+    ),
+    (
+        SELECT coalesce(extract(epoch FROM now() - min(coalesce(queueing_at, uploaded_at, created_at))), 0)::float8
+        FROM foldline_control.imports WHERE status IN ('uploaded', 'validating', 'queueing')
+    )
+FROM (SELECT) AS one LEFT JOIN LATERAL (
+    SELECT records, seconds FROM foldline_control.lag WHERE at > now() - interval '1 min' ORDER BY at DESC LIMIT 1
+) AS l ON true;

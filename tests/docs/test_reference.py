@@ -10,16 +10,22 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute, Mount
 
 from foldline.adapters.codec import STATE_TOPIC, UPSERTS_TOPIC
+from foldline.adapters.pool import Database
 from foldline.adapters.producer import headers_of
 from foldline.adapters.topics import DEAD_LETTERS_TOPIC
 from foldline.cli import COMMANDS, load
 from foldline.domain.records import Upsert
 from foldline.settings import Settings
+from processors.metrics import REASONS
+from processors.metrics import Metrics as ProcessorMetrics
+from processors.watch import Watch
 from producers.gateway.app import application
-from producers.gateway.telemetry import Metrics
+from producers.gateway.figures import Figures
+from producers.gateway.metrics import Metrics as GatewayMetrics
 from projections.sql import script
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,17 +56,23 @@ def trees() -> Iterator[ast.Module]:
 
 
 def error_codes() -> set[str]:
+    nodes = [node for tree in trees() for node in ast.walk(tree)]
+    found = _codes_of(nodes)
+    for node in nodes:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "_CODES":
+            assert isinstance(node.value, ast.Dict)
+            found |= _constants(node.value.values)
+    return found
+
+
+def _codes_of(nodes: list[ast.AST]) -> set[str]:
     found: set[str] = set()
-    for tree in trees():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CODE_ARGUMENT:
-                found |= _constants(node.args[CODE_ARGUMENT[node.func.id] :][:1])
-            if isinstance(node, ast.FunctionDef) and node.name == "id_fault":
-                returned = [step.value for step in ast.walk(node) if isinstance(step, ast.Return)]
-                found |= _constants([value.elts[0] for value in returned if isinstance(value, ast.Tuple)])
-            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "_CODES":
-                assert isinstance(node.value, ast.Dict)
-                found |= _constants(node.value.values)
+    for node in nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CODE_ARGUMENT:
+            found |= _constants(node.args[CODE_ARGUMENT[node.func.id] :][:1])
+        if isinstance(node, ast.FunctionDef) and node.name == "id_fault":
+            returned = [step.value for step in ast.walk(node) if isinstance(step, ast.Return)]
+            found |= _constants([value.elts[0] for value in returned if isinstance(value, ast.Tuple)])
     return found
 
 
@@ -86,7 +98,7 @@ def commands() -> Iterator[tuple[str, set[str]]]:
 
 
 def routes() -> list[BaseRoute]:
-    return application(SimpleNamespace(metrics=None)).routes  # type: ignore[arg-type]
+    return application(SimpleNamespace(requests=None)).routes  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
@@ -164,6 +176,25 @@ def test_every_topic_header_and_view_is_described() -> None:
     assert len(views) == len(set(views)) == 7
 
 
-def test_every_metric_is_described() -> None:
-    for family in Metrics(lambda: 0).registry.collect():
-        row("operations.md", family.name + ("_total" if family.type == "counter" else ""))
+def registries() -> list[CollectorRegistry]:
+    """What both services measure."""
+    return [GatewayMetrics(Figures(Database(Settings(), "test"))).registry, ProcessorMetrics(Watch()).registry]
+
+
+def metric_names() -> set[str]:
+    """The same as Prometheus has it."""
+    endings = {"counter": "_total", "info": "_info"}
+    return {family.name + endings.get(family.type, "") for registry in registries() for family in registry.collect()}
+
+
+def test_every_metric_is_described_and_no_other() -> None:
+    section = page("operations.md").partition("### Metrics")[2].partition("\n### ")[0]
+    described = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert sorted(described) == sorted(metric_names())
+
+
+def test_every_reason_of_a_dead_letter_is_there_from_the_beginning() -> None:
+    rejecting = [ROOT / "foldline" / "domain", ROOT / "foldline" / "adapters", ROOT / "processors"]
+    files = [file for directory in rejecting for file in directory.rglob("*.py")]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    assert set(REASONS) == _codes_of(nodes)

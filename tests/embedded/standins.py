@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,8 +55,10 @@ while True:
 """
 
 
-def standins(root: Path, host: str, port: int, processors: int, runner: str, environment: Mapping[str, str]) -> Services:
-    real = foldline_services(root, host, port, processors, runner, {**environment, "ORDER": str(root / "order")})
+def standins(
+    root: Path, host: str, port: int, metrics_ports: Sequence[int], runner: str, environment: Mapping[str, str]
+) -> Services:
+    real = foldline_services(root, host, port, metrics_ports, runner, {**environment, "ORDER": str(root / "order")})
     return Services(
         init=replace(real.init, argv=[sys.executable, "-c", INIT]),
         gateway=replace(real.gateway, argv=[sys.executable, "-c", GATEWAY]),

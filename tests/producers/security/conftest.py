@@ -29,7 +29,7 @@ from tests.producers.imports.conftest import Desk, importing
 
 def bare_application() -> FastAPI:
     """The gateway's application, to be looked at, not to be asked."""
-    return application(SimpleNamespace(metrics=None))  # type: ignore[arg-type]
+    return application(SimpleNamespace(requests=None))  # type: ignore[arg-type]
 
 
 @dataclass
