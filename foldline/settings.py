@@ -97,6 +97,12 @@ class Settings(BaseSettings):
     transaction_timeout_seconds: PositiveSeconds = 15.0
     retry_seconds: PositiveSeconds = 1.0
 
+    # What `foldline doctor` finds too much, or too little
+    doctor_disk_free_percent: Annotated[float, Field(ge=0, le=100)] = 5.0
+    doctor_clock_skew_seconds: PositiveSeconds = 1.0
+    doctor_lag_seconds: PositiveSeconds = 60.0
+    doctor_recent_seconds: PositiveInt = 86_400
+
     # The embedded stack
     embedded_partitions: PositiveInt = 4
 

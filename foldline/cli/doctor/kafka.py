@@ -1,0 +1,119 @@
+"""Kafka: reached, new enough, and able to do what the settings ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
+
+from foldline.adapters.brokers import metadata_levels
+from foldline.adapters.security import client_config
+from foldline.adapters.topics import TIMEOUT_SECONDS, admin_client
+from foldline.cli.doctor.deployment import Deployment
+from foldline.cli.doctor.findings import Finding, Findings, fault, ok, unless, warning
+from foldline.settings import Settings
+
+REACHED_SECONDS = 5.0
+KAFKA_4_LEVEL = 25  # of metadata.version
+
+NOT_THERE = "see that it runs there and that nothing between you and it drops connections, or mend FOLDLINE_KAFKA_BOOTSTRAP"
+CREDENTIALS = "mend FOLDLINE_KAFKA_SASL_MECHANISM, FOLDLINE_KAFKA_SASL_USERNAME and FOLDLINE_KAFKA_SASL_PASSWORD"
+CERTIFICATES = "mend FOLDLINE_KAFKA_SSL_CA_FILE, and FOLDLINE_KAFKA_SSL_CERTIFICATE_FILE where Kafka asks for a certificate"
+PROTOCOL = "mend FOLDLINE_KAFKA_SECURITY_PROTOCOL: this door of Kafka's wants another one"
+# The most telling first: whoever is refused for one of these is away for librdkafka, too.
+REFUSALS: Mapping[int, str] = {
+    KafkaError._AUTHENTICATION: CREDENTIALS,
+    KafkaError.SASL_AUTHENTICATION_FAILED: CREDENTIALS,
+    KafkaError._SSL: CERTIFICATES,
+    KafkaError._RESOLVE: "mend the host in FOLDLINE_KAFKA_BOOTSTRAP",
+}
+
+
+def reach(deployment: Deployment) -> Findings:
+    """Asks for the brokers, and listens to what librdkafka says while it tries."""
+    settings = deployment.settings
+    said: list[KafkaError] = []
+    try:
+        admin = AdminClient(client_config(settings) | {"log_level": 0, "error_cb": said.append})
+    except KafkaException as error:
+        return [fault(f"no connection to Kafka can be made: {error.args[0].str()}", CERTIFICATES)]
+    try:
+        brokers = admin.list_topics(timeout=REACHED_SECONDS).brokers
+    except KafkaException as error:
+        admin.poll(0)
+        return [judged_refusal(settings, [*said, error.args[0]])]
+    deployment.reached.add("kafka")
+    return [ok(f"{len(brokers)} broker{'s' if len(brokers) > 1 else ''} at {settings.kafka_bootstrap}")]
+
+
+def judged_refusal(settings: Settings, said: Sequence[KafkaError]) -> Finding:
+    """Why Kafka was not reached, by everything that was said of it."""
+    for code, what in REFUSALS.items():
+        for error in said:
+            if error.code() == code:
+                return fault(f"Kafka at {settings.kafka_bootstrap} cannot be reached: {_words(error)}", what)
+    for error in said:
+        if "security.protocol" in error.str():
+            return fault(f"Kafka at {settings.kafka_bootstrap} cannot be reached: {_words(error)}", PROTOCOL)
+    return fault(f"Kafka at {settings.kafka_bootstrap} cannot be reached: {_words(said[0])}", NOT_THERE)
+
+
+def _words(error: KafkaError) -> str:
+    return " ".join(error.str().split())
+
+
+def version(deployment: Deployment) -> Findings:
+    """The brokers' versions, by the newest level of their metadata."""
+    levels = metadata_levels(deployment.settings, TIMEOUT_SECONDS)
+    old = sorted(broker for broker, level in levels.items() if level < KAFKA_4_LEVEL)
+    if old:
+        return [warning(f"brokers {old} are older than Kafka 4.0", "use Kafka 4.1 or newer, which Foldline is tested with")]
+    return [ok("every broker is Kafka 4.0 or newer")]
+
+
+def limits(deployment: Deployment) -> Findings:
+    """Whether the brokers let processors and topics be what the settings ask."""
+    admin = admin_client(deployment.settings)
+    brokers = sorted(admin.list_topics(timeout=TIMEOUT_SECONDS).brokers)
+    resource = ConfigResource(ResourceType.BROKER, str(brokers[0]))
+    entries = admin.describe_configs([resource])[resource].result(TIMEOUT_SECONDS)
+    config = {name: entry.value for name, entry in entries.items()}
+    return unless(judged_limits(deployment.settings, len(brokers), config), "the brokers allow what the settings ask")
+
+
+def judged_limits(settings: Settings, brokers: int, config: Mapping[str, str | None]) -> Iterator[Finding]:
+    """Where the settings ask more than so many brokers with this configuration allow."""
+    if settings.replication_factor > brokers:
+        yield fault(
+            f"FOLDLINE_REPLICATION_FACTOR is {settings.replication_factor}, and there are {brokers} brokers",
+            "lower it, or add brokers",
+        )
+    if settings.replication_factor == 1 < brokers:
+        yield warning(
+            f"FOLDLINE_REPLICATION_FACTOR is 1 on {brokers} brokers: the loss of one loses a part of the log",
+            "set it to 3, FOLDLINE_MIN_INSYNC_REPLICAS to 2, and reassign the topics (kafka-reassign-partitions.sh)",
+        )
+    if _least(config, "transaction.max.timeout.ms", settings.transaction_timeout_seconds * 1000) is False:
+        yield fault(
+            f"FOLDLINE_TRANSACTION_TIMEOUT_SECONDS is {settings.transaction_timeout_seconds:g}, more than Kafka's "
+            f"transaction.max.timeout.ms of {config['transaction.max.timeout.ms']}: nothing can be published",
+            "lower the first, or raise the second",
+        )
+    session = settings.session_timeout_seconds * 1000
+    too_short = _least(config, "group.min.session.timeout.ms", session) is True
+    too_long = _least(config, "group.max.session.timeout.ms", session) is False
+    if (too_short and session != float(config["group.min.session.timeout.ms"] or 0)) or too_long:
+        yield fault(
+            f"FOLDLINE_SESSION_TIMEOUT_SECONDS is {settings.session_timeout_seconds:g}, outside of what Kafka allows "
+            "(group.min.session.timeout.ms to group.max.session.timeout.ms): no processor can join the group",
+            "change the first, or the others",
+        )
+    if config.get("unclean.leader.election.enable") == "true":
+        yield warning("unclean.leader.election.enable is on: Kafka may lose records that it has acknowledged", "turn it off")
+
+
+def _least(config: Mapping[str, str | None], name: str, wanted: float) -> bool | None:
+    """Whether what is wanted is no more than the broker's value; None where the broker does not tell it."""
+    value = config.get(name)
+    return None if value is None else wanted <= float(value)
