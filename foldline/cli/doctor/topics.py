@@ -124,5 +124,5 @@ def _replaced(settings: Settings, claims: list[Claim]) -> Iterator[Finding]:
     except LogReplaced as error:
         yield fault(
             str(error),
-            "processors stop until it is: let the two name a log and its database, or restore the one that is lost",
+            "no processor starts until then: let the two name a log and its database, or restore the one that is lost",
         )
