@@ -2,6 +2,10 @@
 -- Where this connection is, as whom, and whether nothing can be written there.
 SELECT current_database(), current_user, current_setting('transaction_read_only');
 
+-- name: waits
+-- How long a question may take, and how long it may wait for who holds what it reads.
+SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false);
+
 -- name: server
 -- The server's version, whether it keeps what it has committed, and how many connections there are and may be.
 SELECT current_setting('server_version_num')::integer, current_setting('fsync'), current_setting('full_page_writes'),

@@ -514,7 +514,10 @@ def test_what_the_brokers_do_not_allow(settings: Settings, tmp_path: Path) -> No
         "FOLDLINE_TRANSACTION_TIMEOUT_SECONDS",
         "FOLDLINE_SESSION_TIMEOUT_SECONDS",
     ]
-    found.assert_names("settings", "fault", "no write can ever be acknowledged", remedy="below the replication factor")
+    assert [finding["remedy"] for finding in found.of("settings")] == [
+        "lower it below the replication factor: 2 of 3 for a cluster",
+        "lower it",
+    ]
 
 
 def test_a_rebuild_that_was_left(settings: Settings, tmp_path: Path) -> None:
@@ -532,6 +535,14 @@ def test_a_rebuild_that_was_left(settings: Settings, tmp_path: Path) -> None:
         )
     found = examined(settings, tmp_path)
     found.assert_names("generations", "warning", "generation 2 is old", remedy="foldline generations drop 2")
+
+
+def test_a_table_that_somebody_holds(settings: Settings, tmp_path: Path) -> None:
+    with psycopg.connect(settings.database_url) as holder:
+        holder.execute("LOCK TABLE foldline_control.organisations IN ACCESS EXCLUSIVE MODE")
+        found = examined(settings, tmp_path, FOLDLINE_DATABASE_TIMEOUT_SECONDS="0.5")
+    found.assert_names("api-keys", "fault", "lock timeout", remedy="run `foldline doctor` again")
+    assert found.statuses()["generations"] == "ok"
 
 
 def test_publications_that_are_due(settings: Settings, tmp_path: Path) -> None:

@@ -198,6 +198,7 @@ BROKEN: list[dict[str, Any]] = [
     {"producer_queue_kilobytes": 1024},
     {"producer_queue_messages": 9_999},
     {"import_pending_records": 999},
+    {"transaction_timeout_seconds": 300.0},
     {"kafka_security_protocol": "SASL_SSL", "kafka_sasl_username": "me"},
     {"kafka_sasl_username": "me", "kafka_sasl_password": SecretStr("p")},
     {"kafka_ssl_ca_file": "/ca.pem"},

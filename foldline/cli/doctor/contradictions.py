@@ -13,6 +13,7 @@ from foldline.settings import Settings
 # What the contract lets a record's attributes have, and what a topic has to take beside them.
 ATTRIBUTES_BYTES = 1024 * 1024
 ENVELOPE_BYTES = 64 * 1024
+POLL_INTERVAL_SECONDS = 300  # librdkafka's max.poll.interval.ms
 REQUEST_BYTES = 16 * 1024  # what a request counts for beside its body
 
 
@@ -73,6 +74,12 @@ RULES = (
         warning,
         "FOLDLINE_IMPORT_PENDING_RECORDS is less than FOLDLINE_IMPORT_CHUNK_RECORDS: every chunk waits for the one before",
         "raise the first to a few chunks",
+    ),
+    Rule(
+        lambda s: s.transaction_timeout_seconds >= POLL_INTERVAL_SECONDS,
+        warning,
+        "FOLDLINE_TRANSACTION_TIMEOUT_SECONDS is longer than the 300 s that Kafka waits for partitions to be given back",
+        "lower it",
     ),
     Rule(
         lambda s: s.kafka_security_protocol.startswith("SASL") and not (s.kafka_sasl_username and s.kafka_sasl_password),

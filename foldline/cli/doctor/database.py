@@ -14,6 +14,7 @@ from projections.sql import Migration, migrations
 
 LEAST_VERSION, TESTED_VERSION = 14, 18  # date_bin came with 14
 MOST_CONNECTIONS_SHARE = 0.9
+STATEMENT_SECONDS = 30
 SERVICES = ("foldline_gateway", "foldline_processor")
 
 # What is said of a connection that was not made, by a piece of it, and what to do: the first that fits.
@@ -39,6 +40,7 @@ def reach(deployment: Deployment) -> Findings:
     except Unreachable as error:
         return [fault(str(error), remedy(str(error)))]
     deployment.reached.add("database")
+    deployment.rows("waits", (f"{STATEMENT_SECONDS}s", f"{settings.database_timeout_seconds}s"))
     ((database, user, read_only),) = deployment.rows("session")
     if read_only == "on":
         return [

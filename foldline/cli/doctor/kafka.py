@@ -68,7 +68,12 @@ def version(deployment: Deployment) -> Findings:
     levels = metadata_levels(deployment.settings, TIMEOUT_SECONDS)
     old = sorted(broker for broker, level in levels.items() if level < KAFKA_4_LEVEL)
     if old:
-        return [warning(f"brokers {old} are older than Kafka 4.0", "use Kafka 4.1 or newer, which Foldline is tested with")]
+        return [
+            warning(
+                f"brokers {old} are older than Kafka 4.0, or another program",
+                "use Kafka 4.1 or newer, which Foldline is tested with",
+            )
+        ]
     return [ok("every broker is Kafka 4.0 or newer")]
 
 
