@@ -99,16 +99,16 @@ def judged_limits(settings: Settings, brokers: int, config: Mapping[str, str | N
             f"FOLDLINE_REPLICATION_FACTOR is 1 on {brokers} brokers: the loss of one loses a part of the log",
             "set it to 3, FOLDLINE_MIN_INSYNC_REPLICAS to 2, and reassign the topics (kafka-reassign-partitions.sh)",
         )
-    if _least(config, "transaction.max.timeout.ms", settings.transaction_timeout_seconds * 1000) is False:
+    transaction = _number(config, "transaction.max.timeout.ms")
+    if transaction is not None and settings.transaction_timeout_seconds * 1000 > transaction:
         yield fault(
             f"FOLDLINE_TRANSACTION_TIMEOUT_SECONDS is {settings.transaction_timeout_seconds:g}, more than Kafka's "
-            f"transaction.max.timeout.ms of {config['transaction.max.timeout.ms']}: nothing can be published",
+            f"transaction.max.timeout.ms of {transaction:g}: nothing can be published",
             "lower the first, or raise the second",
         )
+    least, most = (_number(config, f"group.{end}.session.timeout.ms") for end in ("min", "max"))
     session = settings.session_timeout_seconds * 1000
-    too_short = _least(config, "group.min.session.timeout.ms", session) is True
-    too_long = _least(config, "group.max.session.timeout.ms", session) is False
-    if (too_short and session != float(config["group.min.session.timeout.ms"] or 0)) or too_long:
+    if (least is not None and session < least) or (most is not None and session > most):
         yield fault(
             f"FOLDLINE_SESSION_TIMEOUT_SECONDS is {settings.session_timeout_seconds:g}, outside of what Kafka allows "
             "(group.min.session.timeout.ms to group.max.session.timeout.ms): no processor can join the group",
@@ -118,7 +118,7 @@ def judged_limits(settings: Settings, brokers: int, config: Mapping[str, str | N
         yield warning("unclean.leader.election.enable is on: Kafka may lose records that it has acknowledged", "turn it off")
 
 
-def _least(config: Mapping[str, str | None], name: str, wanted: float) -> bool | None:
-    """Whether what is wanted is no more than the broker's value; None where the broker does not tell it."""
+def _number(config: Mapping[str, str | None], name: str) -> float | None:
+    """A value of the broker's; None where it does not tell it."""
     value = config.get(name)
-    return None if value is None else wanted <= float(value)
+    return None if value is None else float(value)

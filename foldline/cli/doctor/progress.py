@@ -81,13 +81,11 @@ def _watched(deployment: Deployment) -> Progress:
     admin = admin_client(settings)
     described = admin.describe_consumer_groups([group(settings)], request_timeout=TIMEOUT_SECONDS)
     members = len(described[group(settings)].result(TIMEOUT_SECONDS).members)
-    topics = [settings.topic_prefix + topic for topic in UPSERTS_TOPIC.values()]
     before = _positions(deployment)
-    ends = {
-        (topic, partition): high
-        for topic in topics
-        for partition, (_, high) in enumerate(watermarks(settings, topic, _partitions(deployment, topic)))
-    }
+    ends: dict[Place, int] = {}
+    for topic in (settings.topic_prefix + topic for topic in UPSERTS_TOPIC.values()):
+        count = sum(name == topic for name, _ in before)
+        ends |= {(topic, number): high for number, (_, high) in enumerate(watermarks(settings, topic, count))}
     lag = lag_of(settings, [Applied(*place, applied) for place, (applied, _) in before.items() if place in ends])
     stuck = [place for place, (applied, _) in before.items() if ends.get(place, 0) > applied]
     unpublished = [place for place, (applied, published) in before.items() if ends.get(place, 0) >= applied > published]
@@ -108,10 +106,6 @@ def _positions(deployment: Deployment) -> Mapping[Place, tuple[int, int]]:
     return {
         (topic, partition): (applied, published) for topic, partition, applied, published in deployment.rows("positions")
     }
-
-
-def _partitions(deployment: Deployment, topic: str) -> int:
-    return len([name for name, _ in _positions(deployment) if name == topic])
 
 
 def _named(places: list[Place]) -> str:
