@@ -260,6 +260,17 @@ def test_the_doctor_of_a_stack(stack: Stack, org: Organisation, tmp_path: Path) 
     assert (done.returncode, fault["message"]) == (1, f"the gateway at {stack.url} is not ready")
     assert f"{stack.directory}/logs/gateway.log" in fault["remedy"]
 
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        password = connection.info.password
+        connection.execute("ALTER ROLE foldline PASSWORD 'another'")
+        try:
+            done = stack.foldline("doctor", "--json")
+        finally:
+            connection.execute(f"ALTER ROLE foldline PASSWORD '{password}'".encode())
+    (fault,) = [one for one in json.loads(done.stdout)["checks"] if one["check"] == "database"]
+    assert (done.returncode, fault["status"]) == (1, "fault")
+    assert f"{stack.directory}/postgres.password" in fault["remedy"]
+
     nothing = subprocess.run(
         [sys.executable, "-m", "foldline", "doctor", "--data-dir", str(tmp_path)],
         capture_output=True,

@@ -16,7 +16,7 @@ from foldline.cli.doctor.database import judged_server, judged_user, remedy
 from foldline.cli.doctor.disk import judged_disk
 from foldline.cli.doctor.findings import Finding
 from foldline.cli.doctor.generations import judged_generations
-from foldline.cli.doctor.kafka import judged_limits, judged_refusal
+from foldline.cli.doctor.kafka import NOT_THERE, judged_limits, judged_refusal
 from foldline.cli.doctor.progress import Progress, judged_progress
 from foldline.cli.doctor.topics import Topic, judged_topics
 from foldline.settings import Settings
@@ -93,7 +93,7 @@ def test_clocks_by_the_newest_records(written: list[Written], expected: list[str
     ],
 )
 def test_processors(progress: Progress, expected: list[tuple[str, str]]) -> None:
-    found = list(judged_progress(progress, "g", 60.0))
+    found = list(judged_progress(progress, "g", 60.0, "start one"))
     assert [(one.status, words in one.message) for one, (_, words) in zip(found, expected, strict=True)] == [
         (status, True) for status, _ in expected
     ]
@@ -147,7 +147,7 @@ def test_a_user_of_postgresql() -> None:
     ],
 )
 def test_what_to_do_where_kafka_is_not_reached(said: list[KafkaError], what: str) -> None:
-    finding = judged_refusal(DEFAULTS, said)
+    finding = judged_refusal(DEFAULTS, said, NOT_THERE)
     assert (finding.status, what in str(finding.remedy)) == ("fault", True)
 
 

@@ -38,7 +38,7 @@ def reach(deployment: Deployment) -> Findings:
     try:
         deployment.connection = connect(settings.database_url, "foldline doctor", settings.database_timeout_seconds)
     except Unreachable as error:
-        return [fault(str(error), remedy(str(error)))]
+        return [fault(str(error), _remedy(deployment, str(error)))]
     deployment.reached.add("database")
     deployment.rows("waits", (f"{STATEMENT_SECONDS}s", f"{settings.database_timeout_seconds}s"))
     ((database, user, read_only),) = deployment.rows("session")
@@ -47,6 +47,13 @@ def reach(deployment: Deployment) -> Findings:
             fault(f"{database} is read-only for {user}", "name the primary server, not a standby, in FOLDLINE_DATABASE_URL")
         ]
     return [ok(f"connected to {database} as {user}")]
+
+
+def _remedy(deployment: Deployment, said: str) -> str:
+    what = remedy(said)
+    if deployment.stack is not None and "password" in said:
+        return f"give the stack's user the password that is in {deployment.root}/postgres.password again, by ALTER ROLE"
+    return deployment.log_or("postgres", what) if what == NOT_THERE else what
 
 
 def remedy(said: str) -> str:

@@ -44,6 +44,12 @@ class Deployment:
     connection: Connection | None = None
     topics: dict[str, TopicState] = field(default_factory=dict)
 
+    def log_or(self, part: str, otherwise: str) -> str:
+        """What to do where a part does not answer: look into its log if it is one of a stack's, else something else."""
+        if self.stack is None:
+            return otherwise
+        return f"see why in {self.root}/logs/{part}.log; `foldline up` starts again by itself what has ended"
+
     def rows(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """The rows of a query of `doctor.sql`. Raises the driver's errors: what they mean is told where checks are run."""
         if self.connection is None:

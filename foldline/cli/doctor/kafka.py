@@ -42,13 +42,13 @@ def reach(deployment: Deployment) -> Findings:
         brokers = admin.list_topics(timeout=REACHED_SECONDS).brokers
     except KafkaException as error:
         admin.poll(0)
-        return [judged_refusal(settings, [*said, error.args[0]])]
+        return [judged_refusal(settings, [*said, error.args[0]], deployment.log_or("kafka", NOT_THERE))]
     deployment.reached.add("kafka")
     return [ok(f"{len(brokers)} broker{'s' if len(brokers) > 1 else ''} at {settings.kafka_bootstrap}")]
 
 
-def judged_refusal(settings: Settings, said: Sequence[KafkaError]) -> Finding:
-    """Why Kafka was not reached, by everything that was said of it."""
+def judged_refusal(settings: Settings, said: Sequence[KafkaError], otherwise: str) -> Finding:
+    """Why Kafka was not reached, by everything that was said of it; `otherwise` is what to do where nothing tells."""
     for code, what in REFUSALS.items():
         for error in said:
             if error.code() == code:
@@ -56,7 +56,7 @@ def judged_refusal(settings: Settings, said: Sequence[KafkaError]) -> Finding:
     for error in said:
         if "security.protocol" in error.str():
             return fault(f"Kafka at {settings.kafka_bootstrap} cannot be reached: {_words(error)}", PROTOCOL)
-    return fault(f"Kafka at {settings.kafka_bootstrap} cannot be reached: {_words(said[0])}", NOT_THERE)
+    return fault(f"Kafka at {settings.kafka_bootstrap} cannot be reached: {_words(said[0])}", otherwise)
 
 
 def _words(error: KafkaError) -> str:

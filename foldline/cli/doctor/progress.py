@@ -36,18 +36,21 @@ def of_processors(deployment: Deployment) -> Findings:
     """The members of the group, the lag, and whether it shrinks."""
     settings = deployment.settings
     progress = _watched(deployment)
-    found = judged_progress(progress, group(settings), settings.doctor_lag_seconds)
+    start = deployment.log_or(
+        "processor-1", "start one: foldline process. Where one should run, its log says why it does not"
+    )
+    found = judged_progress(progress, group(settings), settings.doctor_lag_seconds, start)
     return unless(found, f"{progress.members} processors, {progress.lag.records} records behind")
 
 
-def judged_progress(progress: Progress, group_id: str, most_seconds: float) -> Iterator[Finding]:
-    """What is wrong with processors that were seen to get on like this."""
+def judged_progress(progress: Progress, group_id: str, most_seconds: float, start: str) -> Iterator[Finding]:
+    """What is wrong with processors that were seen to get on like this; `start` says how to get one where there is none."""
     lag = progress.lag
     waiting = f"{lag.records} records wait to be folded, the oldest for {lag.seconds:.0f} s"
     if not progress.members:
         yield fault(
             f"no processor is running: nobody is in the group {group_id}" + (f", and {waiting}" if lag.records else ""),
-            "start one: foldline process. Where one should run, its log says why it does not",
+            start,
         )
     elif progress.stuck:
         yield fault(
