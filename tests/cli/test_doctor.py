@@ -168,7 +168,14 @@ def test_a_missing_topic(settings: Settings, tmp_path: Path) -> None:
     assert until(lambda: name not in admin.list_topics(timeout=10).topics, 10)
     found = examined(settings, tmp_path)
     found.assert_names("topics", "fault", f"there is no topic {name}", remedy="foldline init")
-    assert found.statuses()["generations"] == "ok"
+    assert (found.statuses()["log"], found.statuses()["generations"]) == ("ok", "ok")
+
+    name = f"{settings.topic_prefix}items.upserts.v1"
+    admin.delete_topics([name])[name].result(10)
+    assert until(lambda: name not in admin.list_topics(timeout=10).topics, 10)
+    found = examined(settings, tmp_path)
+    found.assert_names("topics", "fault", f"{name}, {settings.topic_prefix}items.state.v1", remedy="restore the log first")
+    found.assert_names("log", "warning", "not checked: a topic of the log is missing", remedy="that first")
 
 
 def test_a_wrong_partition_count(settings: Settings, tmp_path: Path) -> None:

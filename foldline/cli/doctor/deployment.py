@@ -16,14 +16,14 @@ from foldline.embedded.datadir import Stack, data_directory, running_stack
 from foldline.settings import Settings
 from projections.sql import queries
 
-Part: TypeAlias = Literal["servers", "database", "tables", "kafka", "topics"]
+Part: TypeAlias = Literal["servers", "database", "tables", "kafka", "log"]
 
 NAMES: Mapping[Part, str] = {
     "servers": "no stack is running",
     "database": "PostgreSQL cannot be reached",
     "tables": "the database is not initialised",
     "kafka": "Kafka cannot be reached",
-    "topics": "topics are missing",
+    "log": "a topic of the log is missing",
 }
 
 _SQL = queries("doctor")
