@@ -142,6 +142,8 @@ def test_a_user_of_postgresql() -> None:
         ([KafkaError(KafkaError._ALL_BROKERS_DOWN), KafkaError(KafkaError._AUTHENTICATION)], "FOLDLINE_KAFKA_SASL_PASSWORD"),
         ([KafkaError(KafkaError._TRANSPORT), KafkaError(KafkaError._SSL)], "FOLDLINE_KAFKA_SSL_CA_FILE"),
         ([KafkaError(KafkaError._TRANSPORT, "incorrect security.protocol configuration")], "SECURITY_PROTOCOL"),
+        ([KafkaError(KafkaError._TRANSPORT, "SSL routines::tlsv13 alert certificate required")], "SSL_CERTIFICATE_FILE"),
+        ([KafkaError(KafkaError._SSL, "Disconnected: connecting to a PLAINTEXT broker listener?")], "SECURITY_PROTOCOL"),
         ([KafkaError(KafkaError._RESOLVE)], "the host in FOLDLINE_KAFKA_BOOTSTRAP"),
         ([KafkaError(KafkaError._TRANSPORT)], "see that it runs there"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 
 from confluent_kafka import KafkaError, KafkaException
@@ -15,19 +16,24 @@ from foldline.cli.doctor.findings import Finding, Findings, fault, ok, unless, w
 from foldline.settings import Settings
 
 REACHED_SECONDS = 5.0
+CONNECT_SECONDS = 1.0
 KAFKA_4_LEVEL = 25  # of metadata.version
 
 NOT_THERE = "see that it runs there and that nothing between you and it drops connections, or mend FOLDLINE_KAFKA_BOOTSTRAP"
 CREDENTIALS = "mend FOLDLINE_KAFKA_SASL_MECHANISM, FOLDLINE_KAFKA_SASL_USERNAME and FOLDLINE_KAFKA_SASL_PASSWORD"
 CERTIFICATES = "mend FOLDLINE_KAFKA_SSL_CA_FILE, and FOLDLINE_KAFKA_SSL_CERTIFICATE_FILE where Kafka asks for a certificate"
-PROTOCOL = "mend FOLDLINE_KAFKA_SECURITY_PROTOCOL: this door of Kafka's wants another one"
-# The most telling first: whoever is refused for one of these is away for librdkafka, too.
-REFUSALS: Mapping[int, str] = {
-    KafkaError._AUTHENTICATION: CREDENTIALS,
-    KafkaError.SASL_AUTHENTICATION_FAILED: CREDENTIALS,
-    KafkaError._SSL: CERTIFICATES,
-    KafkaError._RESOLVE: "mend the host in FOLDLINE_KAFKA_BOOTSTRAP",
-}
+PROTOCOL = "it accepts connections and does not answer: mend FOLDLINE_KAFKA_SECURITY_PROTOCOL, or see whether Kafka is well"
+# What librdkafka says, by its code or a piece of its words, and what to do. The most telling first: who is refused for
+# one of these is away for it, too.
+REFUSALS: Sequence[tuple[int | str, str]] = (
+    (KafkaError._AUTHENTICATION, CREDENTIALS),
+    (KafkaError.SASL_AUTHENTICATION_FAILED, CREDENTIALS),
+    ("security.protocol", PROTOCOL),
+    ("PLAINTEXT broker listener", PROTOCOL),
+    (KafkaError._SSL, CERTIFICATES),
+    ("SSL routines", CERTIFICATES),
+    (KafkaError._RESOLVE, "mend the host in FOLDLINE_KAFKA_BOOTSTRAP"),
+)
 
 
 def reach(deployment: Deployment) -> Findings:
@@ -42,25 +48,36 @@ def reach(deployment: Deployment) -> Findings:
         brokers = admin.list_topics(timeout=REACHED_SECONDS).brokers
     except KafkaException as error:
         admin.poll(0)
-        return [judged_refusal(settings, [*said, error.args[0]], deployment.log_or("kafka", NOT_THERE))]
+        otherwise = deployment.log_or("kafka", PROTOCOL if _connects(settings.kafka_bootstrap) else NOT_THERE)
+        return [judged_refusal(settings, [*said, error.args[0]], otherwise)]
     deployment.reached.add("kafka")
     return [ok(f"{len(brokers)} broker{'s' if len(brokers) > 1 else ''} at {settings.kafka_bootstrap}")]
 
 
 def judged_refusal(settings: Settings, said: Sequence[KafkaError], otherwise: str) -> Finding:
     """Why Kafka was not reached, by everything that was said of it; `otherwise` is what to do where nothing tells."""
-    for code, what in REFUSALS.items():
+    for sign, what in REFUSALS:
         for error in said:
-            if error.code() == code:
-                return fault(f"Kafka at {settings.kafka_bootstrap} cannot be reached: {_words(error)}", what)
-    for error in said:
-        if "security.protocol" in error.str():
-            return fault(f"Kafka at {settings.kafka_bootstrap} cannot be reached: {_words(error)}", PROTOCOL)
-    return fault(f"Kafka at {settings.kafka_bootstrap} cannot be reached: {_words(said[0])}", otherwise)
+            if sign == error.code() or (isinstance(sign, str) and sign in error.str()):
+                return _refused(settings, error, what)
+    telling = next((error for error in said if error.code() == KafkaError._TRANSPORT), said[0])
+    return _refused(settings, telling, otherwise)
 
 
-def _words(error: KafkaError) -> str:
-    return " ".join(error.str().split())
+def _refused(settings: Settings, error: KafkaError, what: str) -> Finding:
+    return fault(f"Kafka at {settings.kafka_bootstrap} cannot be reached: {' '.join(error.str().split())}", what)
+
+
+def _connects(bootstrap: str) -> bool:
+    """Whether anybody listens at one of the addresses."""
+    for address in bootstrap.split(","):
+        host, _, port = address.strip().rpartition(":")
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS):
+                return True
+        except (OSError, ValueError):
+            continue
+    return False
 
 
 def version(deployment: Deployment) -> Findings:
