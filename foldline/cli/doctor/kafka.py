@@ -44,24 +44,45 @@ def reach(deployment: Deployment) -> Findings:
         admin = AdminClient(client_config(settings) | {"log_level": 0, "error_cb": said.append})
     except KafkaException as error:
         return [fault(f"no connection to Kafka can be made: {error.args[0].str()}", CERTIFICATES)]
+    listens = _connects(settings.kafka_bootstrap)
     try:
-        brokers = admin.list_topics(timeout=REACHED_SECONDS).brokers
+        brokers = _brokers(admin, said, patient=listens)
     except KafkaException as error:
-        admin.poll(0)
-        otherwise = deployment.log_or("kafka", PROTOCOL if _connects(settings.kafka_bootstrap) else NOT_THERE)
+        otherwise = deployment.log_or("kafka", PROTOCOL if listens else NOT_THERE)
         return [judged_refusal(settings, [*said, error.args[0]], otherwise)]
     deployment.reached.add("kafka")
-    return [ok(f"{len(brokers)} broker{'s' if len(brokers) > 1 else ''} at {settings.kafka_bootstrap}")]
+    return [ok(f"{brokers} broker{'s' if brokers > 1 else ''} at {settings.kafka_bootstrap}")]
+
+
+def _brokers(admin: AdminClient, said: Sequence[KafkaError], *, patient: bool) -> int:
+    """How many brokers there are. Who is busy is asked again, unless it has said already why it does not answer."""
+    try:
+        return len(admin.list_topics(timeout=REACHED_SECONDS).brokers)
+    except KafkaException:
+        admin.poll(0)
+        if not patient or _telling(said):
+            raise
+    try:
+        return len(admin.list_topics(timeout=TIMEOUT_SECONDS).brokers)
+    finally:
+        admin.poll(0)
 
 
 def judged_refusal(settings: Settings, said: Sequence[KafkaError], otherwise: str) -> Finding:
     """Why Kafka was not reached, by everything that was said of it; `otherwise` is what to do where nothing tells."""
+    if (found := _telling(said)) is not None:
+        return _refused(settings, *found)
+    first = next((error for error in said if error.code() == KafkaError._TRANSPORT), said[0])
+    return _refused(settings, first, otherwise)
+
+
+def _telling(said: Sequence[KafkaError]) -> tuple[KafkaError, str] | None:
+    """What of all that was said tells most, and what to do about it."""
     for sign, what in REFUSALS:
         for error in said:
             if sign == error.code() or (isinstance(sign, str) and sign in error.str()):
-                return _refused(settings, error, what)
-    telling = next((error for error in said if error.code() == KafkaError._TRANSPORT), said[0])
-    return _refused(settings, telling, otherwise)
+                return error, what
+    return None
 
 
 def _refused(settings: Settings, error: KafkaError, what: str) -> Finding:
