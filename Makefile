@@ -11,8 +11,11 @@ CERTIFICATES := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/p
 export UV_SYSTEM_CERTS ?= $(if $(CERTIFICATES),true,false)
 export REQUESTS_CA_BUNDLE ?= $(CERTIFICATES)
 
+# What is built has the time of the commit, so that the same commit gives the same bytes.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check format bench growth docs overload chaos mutants fuzz fuzz-bytes audit sbom clean
+.PHONY: help setup demo test test-fast check format bench growth docs overload chaos mutants fuzz fuzz-bytes audit sbom dist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -82,6 +85,13 @@ audit: $(READY) ## look the locked dependencies up among the known vulnerabiliti
 
 sbom: $(READY) ## print what the program is made of, as CycloneDX 1.5
 	@$(UV) export --frozen --no-dev --quiet --preview-features sbom-export --format cyclonedx1.5 $(ARGS)
+
+dist: $(READY) ## build the wheel and the source distribution into dist/, with their digests and the SBOM
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(UV) build --quiet --no-create-gitignore
+	cd dist && sha256sum *.whl *.tar.gz > SHA256SUMS
+	@$(MAKE) --silent sbom > dist/foldline.cdx.json
+	@ls -1 dist/*
 
 clean: ## remove the environment and what the tools have cached
 	rm -rf .venv .demo build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

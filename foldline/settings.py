@@ -105,6 +105,12 @@ class Settings(BaseSettings):
     lag_interval_seconds: PositiveSeconds = 10.0
     stalled_seconds: PositiveSeconds = 60.0
 
+    # What `foldline doctor` finds too much, or too little
+    doctor_disk_free_percent: Annotated[float, Field(ge=0, le=100)] = 5.0
+    doctor_clock_skew_seconds: PositiveSeconds = 1.0
+    doctor_lag_seconds: PositiveSeconds = 60.0
+    doctor_recent_seconds: PositiveInt = 86_400
+
     # The embedded stack
     embedded_partitions: PositiveInt = 4
 

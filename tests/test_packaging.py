@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import re
 import subprocess
 import tomllib
 from pathlib import Path
@@ -41,6 +42,13 @@ def test_the_names_are_imported_from_one_place(name: str) -> None:
 def test_a_foreign_claim_would_be_seen() -> None:
     assert claimants("fastavro") == {"fastavro"}
     assert claimants("no_such_name") == set()
+
+
+def test_the_version_has_its_section_in_the_changelog() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    released, _, development = version.partition(".dev")
+    heading = rf"## \[Unreleased\]\n\n### {released}" if development else rf"## \[{released}\] - \d{{4}}-\d\d-\d\d"
+    assert re.search(rf"^{heading}$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
 
 def test_the_source_distribution_has_all_that_a_checkout_has() -> None:

@@ -108,6 +108,19 @@ class ConfluentRegistry:
                     registered.append(f"{schema.record}.v{schema.version}")
         return registered
 
+    def lacking(self) -> list[str]:
+        """What `ensure` would mend, a sentence each; changes nothing. Raises `Unreachable`, and `FoldlineError` where the
+        registry refuses."""
+        found = []
+        for topic in dict.fromkeys(schema.topic for schema in schemas.bundle()):
+            subject = self._subject(topic)
+            names = [f"{s.record}.v{s.version}" for s in schemas.versions(topic) if self._find(s) is None]
+            if names:
+                found.append(f"{self._name} does not have {', '.join(names)} under {subject}")
+            if (level := self._level(subject)) != COMPATIBILITY:
+                found.append(f"the compatibility level of {subject} is {level or 'not set'}, it must be {COMPATIBILITY}")
+        return found
+
     def _subject(self, topic: str) -> str:
         return f"{self._topic_prefix}{topic}-value"
 

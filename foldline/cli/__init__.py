@@ -21,6 +21,7 @@ COMMANDS = {
     "keys": ("foldline.cli.keys:app", "Create, list, rotate and revoke keys."),
     "import": ("foldline.cli.import_:import_", "Import a file of items or users."),
     "status": ("foldline.cli.status:status", "Show the generation in use and each partition's position."),
+    "doctor": ("foldline.cli.doctor:doctor", "Check a deployment, and say what to do where something is wrong."),
     "rebuild": ("foldline.cli.rebuild:rebuild", "Replay the log into a new generation beside the live one."),
     "verify": ("foldline.cli.rebuild:verify", "Replay the log and compare it with the live state, row by row."),
     "generations": ("foldline.cli.generations:app", "List and drop generations of state."),

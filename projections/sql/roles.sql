@@ -19,6 +19,9 @@ $$;
 GRANT USAGE ON SCHEMA foldline, foldline_control TO foldline_gateway, foldline_processor;
 GRANT SELECT ON ALL TABLES IN SCHEMA foldline TO foldline_gateway, foldline_processor;
 
+-- What was migrated is no secret, and `foldline doctor` asks for it.
+GRANT SELECT ON public.foldline_migrations TO foldline_gateway, foldline_processor;
+
 -- The gateway, with the dashboard and its importer: what people and programs own, and nothing of what the fold has made.
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA foldline_control TO foldline_gateway;
 REVOKE INSERT, UPDATE, DELETE ON foldline_control.secrets, foldline_control.keyring, foldline_control.generations,

@@ -243,6 +243,45 @@ def test_where_the_servers_are(stack: Stack) -> None:
     assert stack.foldline("init").returncode == 0
 
 
+def test_the_doctor_of_a_stack(stack: Stack, org: Organisation, tmp_path: Path) -> None:
+    stack.wait_published()
+    done = stack.foldline("doctor", "--json")
+    found = document(done)
+    assert {one["status"] for one in found["checks"] if "disk" not in one["check"]} == {"ok"}
+    assert "gateway, kafka, postgres, processor-1" in found["checks"][0]["message"]
+    assert str(stack.directory) in next(one["message"] for one in found["checks"] if one["check"] == "disk")
+    (gateway,) = stack.processes("gateway")
+    gateway.suspend()
+    try:
+        done = stack.foldline("doctor", "--json")
+    finally:
+        gateway.resume()
+    (fault,) = [one for one in json.loads(done.stdout)["checks"] if one["status"] == "fault"]
+    assert (done.returncode, fault["message"]) == (1, f"the gateway at {stack.url} is not ready")
+    assert f"{stack.directory}/logs/gateway.log" in fault["remedy"]
+
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        password = connection.info.password
+        connection.execute("ALTER ROLE foldline PASSWORD 'another'")
+        try:
+            done = stack.foldline("doctor", "--json")
+        finally:
+            connection.execute(f"ALTER ROLE foldline PASSWORD '{password}'".encode())
+    (fault,) = [one for one in json.loads(done.stdout)["checks"] if one["check"] == "database"]
+    assert (done.returncode, fault["status"]) == (1, "fault")
+    assert f"{stack.directory}/postgres.password" in fault["remedy"]
+
+    nothing = subprocess.run(
+        [sys.executable, "-m", "foldline", "doctor", "--data-dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (nothing.returncode, nothing.stderr) == (1, "")
+    assert f"no stack is running on {tmp_path}" in nothing.stdout
+    assert f"→ start it: foldline up --data-dir {tmp_path}" in nothing.stdout
+
+
 def at_once(
     run: Callable[[list[str]], subprocess.CompletedProcess[str]], commands: Iterable[list[str]]
 ) -> Iterator[tuple[list[str], subprocess.CompletedProcess[str]]]:

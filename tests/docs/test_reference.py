@@ -18,6 +18,7 @@ from foldline.adapters.pool import Database
 from foldline.adapters.producer import headers_of
 from foldline.adapters.topics import DEAD_LETTERS_TOPIC
 from foldline.cli import COMMANDS, load
+from foldline.cli.doctor import CHECKS
 from foldline.domain.records import Upsert
 from foldline.settings import Settings
 from processors.metrics import REASONS
@@ -124,6 +125,12 @@ def test_every_command_and_option_is_described() -> None:
     assert [option for option in sorted(options) if not re.search(rf"[` ]{option}\b", text)] == []
     known = {" ".join(name.split()[:2]) for name in found}
     assert {f"foldline {word}" for word in re.findall(r"`foldline ([a-z-]+)", text)} <= known
+
+
+def test_every_check_is_described_in_order() -> None:
+    section = page("cli.md").partition("### `foldline doctor`")[2].partition("###")[0]
+    rows = re.findall(r"^\| `([a-z.-]+)` \|", section, re.MULTILINE)
+    assert rows == [check.name for check in CHECKS]
 
 
 def test_every_route_is_described() -> None:

@@ -23,6 +23,8 @@ from pydantic import SecretStr
 
 from foldline.adapters.postgres import connect
 from foldline.adapters.topics import admin_client, describe_topics, lacks_topic
+from foldline.cli.doctor import disk, kafka
+from foldline.cli.doctor.deployment import Deployment
 from foldline.cli.runners import Name
 from foldline.domain.errors import Unreachable
 from foldline.embedded.kafka import kafka_part
@@ -156,6 +158,31 @@ def test_kafka_that_cannot_be_trusted_or_does_not_trust_is_unreachable(
     known = getattr(broker, door)()
     assert lacks_topic(answer(Settings(**known)))
     assert not lacks_topic(answer(Settings(**(known | change))))
+
+
+@pytest.mark.parametrize(
+    ("door", "change", "remedy"),
+    [
+        ("password", {}, None),
+        ("password", {"kafka_sasl_password": SecretStr("wrong")}, "FOLDLINE_KAFKA_SASL_PASSWORD"),
+        ("password", {"kafka_ssl_ca_file": None}, "FOLDLINE_KAFKA_SSL_CA_FILE"),
+        ("mutual", {}, None),
+        ("mutual", {"kafka_ssl_certificate_file": None, "kafka_ssl_key_file": None}, "FOLDLINE_KAFKA_SSL_CERTIFICATE_FILE"),
+        ("mutual", {"kafka_security_protocol": "PLAINTEXT"}, "FOLDLINE_KAFKA_SECURITY_PROTOCOL"),
+    ],
+    ids=["SASL", "wrong password", "unknown authority", "TLS", "no certificate", "plain text"],
+)
+def test_the_doctor_says_what_keeps_us_out_of_kafka(
+    door: str, change: dict[str, Any], remedy: str | None, broker: Broker
+) -> None:
+    deployment = Deployment(Settings(**(getattr(broker, door)() | change)), broker.root, None, down=False)
+    found = {check: list(look(deployment)) for check, look in (("kafka", kafka.reach), ("disks", disk.log_disks))}
+    (finding,) = found["kafka"]
+    if remedy is None:
+        assert [one.status for one in (finding, *kafka.version(deployment), *found["disks"])] == ["ok", "ok", "ok"]
+    else:
+        assert (finding.status, remedy in str(finding.remedy)) == ("fault", True), finding
+        assert [one.status for one in found["disks"]] == ["warning"]
 
 
 def answer(settings: Settings) -> KafkaException:
