@@ -12,7 +12,7 @@ export UV_SYSTEM_CERTS ?= $(if $(CERTIFICATES),true,false)
 export REQUESTS_CA_BUNDLE ?= $(CERTIFICATES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check format bench growth overload chaos mutants fuzz fuzz-bytes audit sbom clean
+.PHONY: help setup demo test test-fast check format bench growth overload chaos mutants fuzz fuzz-bytes types audit sbom clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -71,6 +71,10 @@ fuzz: $(READY) ## try the API with made cases, 20,000 unless ARGS="--cases N --m
 
 fuzz-bytes: $(READY) ## fuzz what strangers' bytes meet first, by coverage (ARGS="body|file|event" and libFuzzer's options)
 	@$(UV) run --frozen --quiet --group fuzz-bytes python -m tests.fuzz.bytes $(ARGS)
+
+types: $(READY) ## write the TypeScript types of the API anew (needs node and npm)
+	$(BIN)/python -m producers.gateway.openapi > examples/clients/typescript/openapi.json
+	cd examples/clients/typescript && npm ci --silent && npm run --silent types
 
 audit: $(READY) ## look the locked dependencies up among the known vulnerabilities (needs a network)
 	$(UV) audit --frozen --preview-features audit-command $(ARGS)
