@@ -119,17 +119,19 @@ def test_who_is_told_to_wait_waits_and_writes_once(stack: Stack, connect: Connec
 def test_who_would_wait_longer_than_the_deadline_hears_at_once(stack: Stack, connect: Connect) -> None:
     org = stack.organisation("Limited", rate_limit=2)
     client = connect(org.secret_key, limits=Limits(records=1), retry=Retry(deadline_seconds=0.5))
-    with pytest.raises(RateLimited) as caught:
-        client.upsert_items(item(f"P-{number}") for number in range(3))
+    with pytest.raises(RateLimited) as caught:  # on a slow machine some windows pass before one is used up
+        client.upsert_items(item(f"P-{number}") for number in count())
     error = caught.value
     assert 0 < (error.retry_after or 0) <= WINDOW_SECONDS
-    assert error.upserted.accepted == 2
+    accepted = error.upserted.accepted
+    assert accepted >= 2
     # The same records with the same key go on where it ended.
+    with_one_more = [item(f"P-{number}") for number in range(accepted + 1)]
     patient = connect(org.secret_key, limits=Limits(records=1))
-    done = patient.upsert_items((item(f"P-{number}") for number in range(3)), idempotency_key=error.idempotency_key)
-    assert done.operations[:2] == error.upserted.operations
+    done = patient.upsert_items(with_one_more, idempotency_key=error.idempotency_key)
+    assert done.operations[:accepted] == error.upserted.operations
     patient.wait_applied(done)
-    assert [state.version for state in patient.items()] == [1, 1, 1]
+    assert [state.version for state in patient.items()] == [1] * (accepted + 1)
 
 
 def test_the_same_call_again_gets_the_same_answer_and_changes_nothing(client: Client) -> None:
