@@ -68,12 +68,12 @@ ITEM_TYPE = "product"  # all items of this type are this program's
 PAGE_ROWS = 500
 STATUSES: dict[str, Status] = {"active": "active", "draft": "inactive", "archived": "inactive"}
 
-# The second is for a transaction that has its time already and does not show yet.
+# The second is for a transaction that has its time already and does not show yet. Of hidden ones the type is hidden, too.
 HORIZON = """
 SELECT least(clock_timestamp() - interval '1 second', min(xact_start)),
     pg_is_in_recovery(), coalesce(bool_or(query = '<insufficient privilege>'), false)
 FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type <> 'autovacuum worker'
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type IS DISTINCT FROM 'autovacuum worker'
 """
 ROWS = """
 SELECT id, title, price, status, metafields, updated_at, deleted_at FROM products
