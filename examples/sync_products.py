@@ -68,10 +68,11 @@ ITEM_TYPE = "product"  # all items of this type are this program's
 PAGE_ROWS = 500
 STATUSES: dict[str, Status] = {"active": "active", "draft": "inactive", "archived": "inactive"}
 
-# The second is for a transaction that has its time already and does not show yet. Of hidden ones the type is hidden, too.
+SETTLE_SECONDS = 1.0  # a transaction may have its time already and not show yet
+
+# Of transactions that are hidden the type is hidden, too.
 HORIZON = """
-SELECT least(clock_timestamp() - interval '1 second', min(xact_start)),
-    pg_is_in_recovery(), coalesce(bool_or(query = '<insufficient privilege>'), false)
+SELECT least(%s, min(xact_start)), pg_is_in_recovery(), coalesce(bool_or(query = '<insufficient privilege>'), false)
 FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type IS DISTINCT FROM 'autovacuum worker'
 """
@@ -121,7 +122,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Mirror a table of products into Foldline.")
     parser.add_argument("--database", required=True, metavar="URL")
     parser.add_argument("--state", type=Path, required=True, metavar="FILE", help="made where it is not there")
-    parser.add_argument("--once", action="store_true", help="end when everything is mirrored")
+    parser.add_argument("--once", action="store_true", help="end when what is committed now is mirrored")
     parser.add_argument("--poll-seconds", type=float, default=5.0, metavar="N", help="between two looks at the table")
     parser.add_argument("--compare-seconds", type=float, default=3600.0, metavar="N", help="between two comparisons of ids")
     chosen = parser.parse_args()
@@ -193,7 +194,9 @@ def item_of(row: Row) -> ItemUpsert:
 
 def horizon(shop: psycopg.Connection[Any]) -> datetime:
     """The time before which nothing comes any more (rule 2). Raises `Failed` where that cannot be known."""
-    ((until, standby, hidden),) = shop.execute(HORIZON).fetchall()
+    now = shop.execute("SELECT clock_timestamp()").fetchone()
+    time.sleep(SETTLE_SECONDS)
+    ((until, standby, hidden),) = shop.execute(HORIZON, now).fetchall()
     if standby:
         raise Failed("this is a standby, which does not know what is still open: connect to the primary")
     if hidden:
