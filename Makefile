@@ -15,7 +15,7 @@ export REQUESTS_CA_BUNDLE ?= $(CERTIFICATES)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check format bench growth docs overload chaos mutants fuzz fuzz-bytes audit sbom dist clean
+.PHONY: help setup demo test test-fast check format bench growth docs overload chaos mutants fuzz fuzz-bytes audit sbom dist types clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -79,6 +79,10 @@ fuzz: $(READY) ## try the API with made cases, 20,000 unless ARGS="--cases N --m
 
 fuzz-bytes: $(READY) ## fuzz what strangers' bytes meet first, by coverage (ARGS="body|file|event" and libFuzzer's options)
 	@$(UV) run --frozen --quiet --group fuzz-bytes python -m tests.fuzz.bytes $(ARGS)
+
+types: $(READY) ## write the TypeScript types of the API anew (needs node and npm)
+	$(BIN)/python -m producers.gateway.openapi > examples/clients/typescript/openapi.json
+	cd examples/clients/typescript && npm ci --silent && npm run --silent types
 
 audit: $(READY) ## look the locked dependencies up among the known vulnerabilities (needs a network)
 	$(UV) audit --frozen --preview-features audit-command $(ARGS)

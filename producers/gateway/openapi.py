@@ -5,8 +5,11 @@ OpenAPI 3.0, because the Swagger UI that ships with the program reads no newer o
 
 from __future__ import annotations
 
+import json
+import sys
 from copy import copy
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -16,6 +19,7 @@ from starlette.routing import BaseRoute
 
 from foldline.domain.records import ID_FIELD, KINDS, Kind
 from producers.gateway import models
+from producers.gateway.parts import Parts
 from producers.gateway.routes import GetRoute
 
 VERSION = "3.0.3"
@@ -144,3 +148,14 @@ def _as_3_0(schema: Any) -> Any:
         del mapped["anyOf"]
         mapped |= {"nullable": True} | (others[0] if len(others) == 1 else {"anyOf": others})
     return mapped
+
+
+def text() -> str:
+    """The document of an application that has no parts, which it does not depend on."""
+    from producers.gateway.app import application  # which needs this module
+
+    return json.dumps(document(application(cast(Parts, SimpleNamespace(metrics=None)))), ensure_ascii=False, indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())
