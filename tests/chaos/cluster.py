@@ -29,6 +29,7 @@ from foldline.embedded.processes import spawn
 from foldline.embedded.services import program
 from foldline.settings import Settings
 from tests.chaos.machine import Disk, Machine
+from tests.chaos.patience import patient
 from tests.chaos.proxy import HOST, Link, Proxy
 from tests.e2e import outside
 from tests.mutants.mutants import ROOT
@@ -250,5 +251,5 @@ def answers(url: str) -> bool:
 
 def wait(condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
     """Waits until the condition holds. Raises `Broken` where it does not in time."""
-    if not outside.eventually(condition, seconds):
-        raise Broken(f"{otherwise} after {seconds:g} s")
+    if not outside.eventually(condition, patient(seconds)):
+        raise Broken(f"{otherwise} after {patient(seconds):g} s")

@@ -65,7 +65,9 @@ class Disk:
 class Clock:
     """What the processes that were started with `environment` take for the time of day. Durations stay true.
 
-    Not a Java machine: under libfaketime its threads wait for ever.
+    Not a Java machine: under libfaketime its threads wait for ever. Kafka's client asks libfaketime for the time, and the
+    system to wait until then: ahead by an hour it stands still, which it would not do if the system's clock were ahead;
+    behind by one, it does not wait at all.
     """
 
     def __init__(self, file: Path, library: Path | None) -> None:

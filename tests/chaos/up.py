@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from foldline.cli import main
-from foldline.embedded import stack
+from foldline.embedded import kafka, postgres, services, stack
 from foldline.embedded.parts import Part
 from foldline.embedded.postgres import postgres_part
+from tests.chaos.patience import patient
 
 
 def with_clock(clock: dict[str, str]) -> None:
@@ -25,6 +26,12 @@ def with_clock(clock: dict[str, str]) -> None:
     stack.postgres_part = part  # type: ignore[attr-defined]
 
 
+def with_patience() -> None:
+    for module in (kafka, postgres, services):
+        vars(module)["START_SECONDS"] = patient(vars(module)["START_SECONDS"])
+
+
 if __name__ == "__main__":
     with_clock(json.loads(sys.argv.pop(1)))
+    with_patience()
     main()
