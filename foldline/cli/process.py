@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from foldline.adapters.consumer import KafkaLogReader
 from foldline.adapters.registry import registry_of
 from foldline.adapters.seals import MasterKeys
 from foldline.cli.context import DataDir, settings_for
+from foldline.cli.ending import end_when_set_back, stop_when_told
 from foldline.cli.runners import Name, Runner
 from foldline.cli.services import assert_initialised
 from foldline.logs import log_to_stderr
@@ -53,8 +53,8 @@ def process(
     spans = tracing("processor")
     tune_interpreter(collect=runner is Name.faust or spans is not None)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop_when_told(stop, settings.transaction_timeout_seconds)
+    end_when_set_back()
     ready_file = os.environ.get("FOLDLINE_READY_FILE")
     watch = Watch(Path(ready_file) if ready_file else None, settings.stalled_seconds)
     with observed(settings, ports(settings), watch, spans) as own:

@@ -10,11 +10,13 @@ import resource
 import signal
 import socket
 import threading
+from types import FrameType
 from typing import Any
 
 import structlog
 import uvicorn
 
+from foldline.adapters.clock import watch_clock
 from foldline.domain.errors import Unreachable
 from foldline.settings import Settings
 from foldline.tracing import tracing
@@ -35,7 +37,9 @@ _log = structlog.get_logger("foldline.gateway")
 
 
 def serve(settings: Settings) -> None:
-    """Runs the gateway until SIGTERM or SIGINT; then finishes what it has begun. Raises `Unreachable` for a taken port."""
+    """Runs the gateway until SIGTERM or SIGINT; then finishes what it has begun. Raises `Unreachable` for a taken port.
+
+    Where the time of day is set back it finishes what it can, and ends the process with exit code 1."""
     logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING, force=True)
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -47,25 +51,14 @@ def serve(settings: Settings) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it is done
-            signal.signal(number, lambda *_: _stop(server))
+        for number in (signal.SIGTERM, signal.SIGINT):  # until uvicorn runs; it raises them again when it is done
+            signal.signal(number, lambda *_: server.end())
+        watch_clock(server.clock_was_set_back)
         server.run(sockets=[listener])
         parts.requests.close()
         _log.info("gateway is drained")
-
-
-def _stop(server: uvicorn.Server) -> None:
-    """Begins to drain, and ends the process where that takes too long. A call of Kafka's client that waits in a thread may:
-    it counts by the time of day, and while a clock goes back by an hour it waits an hour."""
-    server.should_exit = True
-    last = threading.Timer(END_SECONDS, _end)
-    last.daemon = True
-    last.start()
-
-
-def _end() -> None:
-    _log.warning("gateway ends without waiting any longer: every request was answered or cut off")
-    os._exit(0)
+        if server.clock_is_set_back:
+            os._exit(1)  # to take Kafka's client down is a wait, too
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -114,6 +107,34 @@ class Server(uvicorn.Server):
         self._accepting: list[socket.socket] = []
         self._connecting: set[asyncio.Task[Any]] = set()
         self._retrying: asyncio.TimerHandle | None = None
+        self._ending = False
+        self.clock_is_set_back = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self.end()
+
+    def clock_was_set_back(self, seconds: float) -> None:
+        """Drains and ends: what Kafka's client waits for may take as long. From any thread."""
+        _log.error(
+            "the clock was set back: drains and ends, since Kafka's client may wait for as long", seconds=round(seconds)
+        )
+        self.clock_is_set_back = True
+        self.end()
+
+    def end(self) -> None:
+        """Begins to drain, and ends the process where that takes too long: a call that waits in a thread may. From any
+        thread."""
+        self.should_exit = True
+        if not self._ending:
+            self._ending = True
+            last = threading.Timer(END_SECONDS, self._end_now)
+            last.daemon = True
+            last.start()
+
+    def _end_now(self) -> None:
+        _log.warning("gateway ends without waiting any longer: every request was answered or cut off")
+        os._exit(1 if self.clock_is_set_back else 0)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -1,6 +1,7 @@
 """`python -m producers.imports`: the importer that every gateway runs beside itself, configured by the environment.
 
-It ends at once when its standard input does, which is when its gateway is gone, and by SIGTERM at the next stretch of rows.
+It ends at once when its standard input does, which is when its gateway is gone, or where the time of day is set back, and by
+SIGTERM at the next stretch of rows.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import signal
 import sys
 import threading
 
+from foldline.adapters.clock import watch_clock
 from foldline.logs import log_to_stderr
 from foldline.settings import Settings
 from producers.imports.importer import run
@@ -27,4 +29,5 @@ if __name__ == "__main__":
     threading.Thread(target=end_with_parent, daemon=True).start()
     settings = Settings()
     log_to_stderr(settings.log_level)
+    watch_clock(lambda _: os._exit(1))  # the gateway says so, too
     run(settings, stop)

@@ -23,6 +23,7 @@ from typing import Any
 from tests.chaos.cluster import Broken, Cluster, wait
 from tests.chaos.faults import Fault, Lane, chosen, first_lane, second_lane
 from tests.chaos.machine import Machine
+from tests.chaos.patience import VARIABLE, patient
 from tests.chaos.work import Work, healed
 from tests.e2e import outside
 
@@ -56,10 +57,11 @@ class Schedule:
         elif now < self._next:
             return
         elif self._needs_health and not self._work.is_healthy(self._over):
-            if calm and now > self._over + PATIENCE_SECONDS:
-                raise Broken(f"no write was applied for {PATIENCE_SECONDS:g} s after a fault was over")
+            patience = patient(PATIENCE_SECONDS)
+            if calm and now > self._over + patience:
+                raise Broken(f"no write was applied for {patience:g} s after a fault was over")
             if not calm:
-                self._over = max(self._over, now - PATIENCE_SECONDS / 2)
+                self._over = max(self._over, now - patience / 2)
         else:
             fault = chosen(self._lane, self._cluster, self._dice, self._longest)
             print(f"{time.strftime('%H:%M:%S')} {fault.name}, {fault.seconds:.0f} s", file=sys.stderr, flush=True)
@@ -89,7 +91,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--report", type=Path, help="a file for the JSON, too")
     parser.add_argument("--keep", action="store_true", help="keep the directory of the run")
+    parser.add_argument("--patience", type=float, default=1.0, help="so many times longer may the stack take to heal")
     arguments = parser.parse_args()
+    os.environ[VARIABLE] = str(arguments.patience)
     root = Path(tempfile.mkdtemp(prefix="foldline-chaos-"))
     machine = Machine(root)  # before any thread
     report = run(root, machine, arguments.seed, 60 * arguments.minutes)
@@ -112,7 +116,12 @@ def run(root: Path, machine: Machine, seed: int, seconds: float) -> dict[str, An
     began = time.monotonic()
     cluster = Cluster(root, machine)
     failures: list[str] = []
-    report: dict[str, Any] = {"seed": seed, "minutes": round(seconds / 60, 2), "lacks": machine.lacks}
+    report: dict[str, Any] = {
+        "seed": seed,
+        "minutes": round(seconds / 60, 2),
+        "patience": patient(1),
+        "lacks": machine.lacks,
+    }
     work: Work | None = None
     lanes: list[Schedule] = []
     try:
@@ -157,7 +166,7 @@ def run(root: Path, machine: Machine, seed: int, seconds: float) -> dict[str, An
 def check(cluster: Cluster, work: Work, stack: outside.Stack) -> list[str]:
     """What does not hold, once nothing is broken any more and nobody writes."""
     found = []
-    stack.wait_published(PATIENCE_SECONDS)
+    stack.wait_published(patient(PATIENCE_SECONDS))
     states, published = stack.table_states(work.org_id), stack.topic_states(work.org_id)
     for entity in states.keys() | published.keys():
         row, state = (
@@ -171,7 +180,7 @@ def check(cluster: Cluster, work: Work, stack: outside.Stack) -> list[str]:
             found.append(f"{entity}: {broken}")
     found += [f"{entity} was never written" for entity in states]
     found += _poison(work, stack)
-    verified = work.command("verify", seconds=VERIFY_SECONDS)
+    verified = work.command("verify", seconds=patient(VERIFY_SECONDS))
     if verified != 0:
         found.append(f"`foldline verify` ended with {verified}: a replay of the log is not what the tables have")
     locks = "SELECT count(*) FROM pg_locks WHERE NOT granted OR locktype = 'advisory'"

@@ -6,11 +6,13 @@ the same machine under another name. What dies there is started again, as an orc
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -27,8 +29,10 @@ from foldline.embedded.processes import spawn
 from foldline.embedded.services import program
 from foldline.settings import Settings
 from tests.chaos.machine import Disk, Machine
+from tests.chaos.patience import patient
 from tests.chaos.proxy import HOST, Link, Proxy
 from tests.e2e import outside
+from tests.mutants.mutants import ROOT
 
 MARK = "FOLDLINE_CHAOS_RUN"
 KAFKA_DISK_BYTES, POSTGRES_DISK_BYTES = 3 * 2**30, 4 * 2**30
@@ -78,9 +82,9 @@ class Cluster:
 
     def start_up(self) -> None:
         """`foldline up`, which then becomes ready by itself."""
-        command = [*program("up"), "--data-dir", str(self.data)]
-        environment = self._near | self.machine.database_clock.environment
-        self._up = spawn(command, log=self._log, environment=environment, death_signal=signal.SIGTERM)
+        clock = json.dumps(self.machine.database_clock.environment)
+        command = [sys.executable, "-m", "tests.chaos.up", clock, "up", "--data-dir", str(self.data)]
+        self._up = spawn(command, log=self._log, environment=self._near, directory=ROOT, death_signal=signal.SIGTERM)
         self.may_be_down = False
 
     def wait_ready(self) -> Stack:
@@ -247,5 +251,5 @@ def answers(url: str) -> bool:
 
 def wait(condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
     """Waits until the condition holds. Raises `Broken` where it does not in time."""
-    if not outside.eventually(condition, seconds):
-        raise Broken(f"{otherwise} after {seconds:g} s")
+    if not outside.eventually(condition, patient(seconds)):
+        raise Broken(f"{otherwise} after {patient(seconds):g} s")

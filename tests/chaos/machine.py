@@ -65,11 +65,12 @@ class Disk:
 class Clock:
     """What the processes that were started with `environment` take for the time of day. Durations stay true.
 
-    Not a Java machine: under libfaketime its threads wait for ever.
+    Not a Java machine: under libfaketime its threads wait for ever. Kafka's client asks libfaketime for the time, and the
+    system to wait until then: ahead by an hour it stands still, which it would not do if the system's clock were ahead;
+    behind by one, it does not wait at all.
     """
 
-    def __init__(self, file: Path, library: Path | None, only: str | None = None) -> None:
-        """`only` is the name of the one program that it is for; without it, for all."""
+    def __init__(self, file: Path, library: Path | None) -> None:
         self._file = file
         self.set(0)
         self.environment: dict[str, str] = {}
@@ -82,8 +83,6 @@ class Clock:
                 "FAKETIME_DISABLE_SHM": "1",
                 "NO_FAKE_STAT": "1",
             }
-            if only is not None:
-                self.environment["FAKETIME_ONLY_CMDS"] = only
 
     def set(self, ahead_seconds: int) -> None:
         """Sets it so far ahead of the true time; negative is behind. Seen within a second."""
@@ -133,10 +132,10 @@ class Machine:
             self.network = Network()
         except OSError as error:
             self.lacks["full disks and a faulty network"] = f"no namespaces: {error}"
-        library = _faketime()
+        library = faketime()
         if library is None:
             self.lacks["clocks that jump"] = "libfaketime is not installed (Debian: apt-get install faketime)"
-        self.database_clock = Clock(root / "clock.database", library, only="postgres")
+        self.database_clock = Clock(root / "clock.database", library)
         self.second_clock = Clock(root / "clock.second", library)
 
     def leave(self) -> None:
@@ -160,7 +159,8 @@ def _become_owner() -> None:
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
 
 
-def _faketime() -> Path | None:
+def faketime() -> Path | None:
+    """The library, where it is installed."""
     directories = [Path("/usr/lib64"), Path("/usr/lib"), *Path("/usr/lib").glob("*-linux-gnu")]
     found = [directory / name for directory in directories for name in FAKETIME]
     return next((file for file in found if file.exists()), None)

@@ -23,6 +23,7 @@ import httpx
 from confluent_kafka import KafkaError, Message, Producer
 
 from tests.chaos.cluster import Cluster, wait
+from tests.chaos.patience import patient
 from tests.e2e.outside import ID, LOG, Json, client, data, path_of
 
 UPSERTS_A_RECORD = 8
@@ -146,7 +147,7 @@ class Work:
         """Ends the work; what was not answered by then is a perhaps."""
         self._stopping.set()
         for thread in self._threads:
-            thread.join(COMMAND_SECONDS)
+            thread.join(patient(COMMAND_SECONDS))
             if thread.is_alive():
                 self.told.fail(f"{thread.name} does not end")
 
@@ -167,7 +168,8 @@ class Work:
     def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self._cluster.foldline(*arguments),
-            env=self._cluster.environment, capture_output=True, text=True, check=True, timeout=COMMAND_SECONDS,
+            env=self._cluster.environment, capture_output=True, text=True, check=True,
+            timeout=patient(COMMAND_SECONDS),
         )  # fmt: skip
 
     def _caller(self, number: int) -> tuple[Caller, random.Random]:
@@ -315,14 +317,14 @@ class Work:
             if self.command("rebuild", "--swap") == 0:
                 self.told.count("rebuilds swapped")
 
-    def command(self, *arguments: str, seconds: float = COMMAND_SECONDS) -> int | None:
+    def command(self, *arguments: str, seconds: float | None = None) -> int | None:
         """The exit code of a command for the stack; None where it takes too long."""
         process = subprocess.Popen(
             self._cluster.foldline(*arguments),
             env=self._cluster.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
-            _, said = process.communicate(timeout=seconds)
+            _, said = process.communicate(timeout=seconds or patient(COMMAND_SECONDS))
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()

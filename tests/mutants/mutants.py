@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent.parent
 COPIED = ("foldline", "processors", "producers", "projections", "schemas", "tests", "examples", "pyproject.toml")
 SECONDS = 300.0
 CRASHES = "tests/processors/test_crashes.py"
+IN_POSTGRESQL = "no compare-and-set in PostgreSQL"
 
 
 class Mutant(NamedTuple):
@@ -36,11 +37,11 @@ MUTANTS = (
         f"{CRASHES}::test_a_paused_worker_goes_on_while_its_successor_works",
     ),
     Mutant(
-        "no compare-and-set in PostgreSQL",
+        IN_POSTGRESQL,
         "projections/sql/migrations/0001_initial.sql",
         "        AND p.applied = x.applied_before AND NOT p.closed;\n",
         "        AND NOT p.closed;\n",
-        "tests/projections/test_state_store.py",
+        "tests/projections/test_state_store.py::TestPostgres::test_of_two_writers_one_is_told",
         servers=True,
     ),
     Mutant(

@@ -30,6 +30,7 @@ from foldline.settings import Settings
 from processors import rebuild
 from processors.runners.lives import group
 from projections import generations
+from tests.clock import OwnClock
 from tests.pipeline import append, append_raw, assert_equal, ends, prepared, running, wait_applied
 from tests.processors.dead_letters import dead_letters
 
@@ -67,16 +68,20 @@ def runner(request: pytest.FixtureRequest) -> Name:
 class Process:
     """`foldline process` in a process of its own."""
 
-    def __init__(self, settings: Settings, runner: Name, directory: Path, name: str = "one") -> None:
+    def __init__(
+        self, settings: Settings, runner: Name, directory: Path, name: str = "one", clock: OwnClock | None = None
+    ) -> None:
         self.ready = directory / f"{name}.ready"
         self.ready.unlink(missing_ok=True)
         self.log = directory / f"{name}.log"
         values = settings.model_dump(exclude_none=True)
         variables = {f"FOLDLINE_{field.upper()}": str(value) for field, value in values.items()}
+        command = [sys.executable, "-m", "foldline"] if clock is None else clock.command()
+        environment = os.environ if clock is None else clock.environment
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "foldline", "process", "--runner", runner],
-                env=os.environ | variables | {"FOLDLINE_READY_FILE": str(self.ready)},
+                [*command, "process", "--runner", runner],
+                env={**environment, **variables, "FOLDLINE_READY_FILE": str(self.ready)},
                 stdout=log,
                 stderr=log,
             )
@@ -95,8 +100,10 @@ class Process:
 
 
 @contextmanager
-def process(settings: Settings, runner: Name, directory: Path, name: str = "one") -> Iterator[Process]:
-    started = Process(settings, runner, directory, name)
+def process(
+    settings: Settings, runner: Name, directory: Path, name: str = "one", clock: OwnClock | None = None
+) -> Iterator[Process]:
+    started = Process(settings, runner, directory, name, clock)
     try:
         started.wait_ready()
         yield started
