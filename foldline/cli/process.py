@@ -17,6 +17,7 @@ from foldline.adapters.seals import MasterKeys
 from foldline.cli.context import DataDir, settings_for
 from foldline.cli.runners import Name, Runner
 from foldline.cli.services import assert_initialised
+from foldline.domain.errors import Unreachable
 from foldline.logs import log_to_stderr
 from foldline.settings import Settings
 from processors.runners.lives import Runs
@@ -50,10 +51,13 @@ def process(
 
 
 def runner_of(name: Name) -> Runs:
-    """The runner of a name. Faust takes a second to be imported: only who uses it does."""
+    """The runner of a name. Faust takes a second to be imported: only who uses it does. Raises `Unreachable` without Faust."""
     if name is Name.native:
         return NativeRunner
-    from processors.runners.faust import FaustRunner
+    try:
+        from processors.runners.faust import FaustRunner
+    except ModuleNotFoundError as error:
+        raise Unreachable(f"Faust is not installed here ({error.name} is missing): use --runner native") from error
 
     return FaustRunner
 
