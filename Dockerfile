@@ -29,9 +29,9 @@ COPY --from=build /opt/foldline /opt/foldline
 ENV PATH=/opt/foldline/bin:$PATH FOLDLINE_GATEWAY_HOST=0.0.0.0
 USER 10001:10001
 EXPOSE 8080
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-c", "\
+HEALTHCHECK --interval=10s --timeout=30s --retries=4 --start-period=300s CMD ["python", "-c", "\
 import http.client, os, sys; \
-gateway = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('FOLDLINE_GATEWAY_PORT', 8080)), timeout=4); \
+gateway = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('FOLDLINE_GATEWAY_PORT', 8080)), timeout=20); \
 gateway.request('GET', '/readyz'); \
 sys.exit(gateway.getresponse().status != 200)"]
 ENTRYPOINT ["foldline"]

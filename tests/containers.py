@@ -19,7 +19,7 @@ from tests.registry import API, fill
 
 COMPOSE = Path(__file__).resolve().parents[1] / "compose.yaml"
 PASSWORD = "foldline"
-START_SECONDS = 180
+START_SECONDS = 300
 
 
 @cache

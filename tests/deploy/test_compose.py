@@ -43,7 +43,7 @@ def test_each_service_says_when_it_is_ready_or_ends(name: str) -> None:
     if name in ONE_SHOT:
         assert check == {"disable": True}
     else:
-        assert {"interval", "timeout", "start_period"} <= check.keys()
+        assert {"interval", "timeout", "retries", "start_period"} <= check.keys()
         assert "test" in check or "request('GET', '/readyz')" in (ROOT / "Dockerfile").read_text()
 
 
