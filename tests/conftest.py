@@ -7,7 +7,6 @@ import secrets
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -18,7 +17,6 @@ from hypothesis import settings
 pytest.register_assert_rewrite("tests.e2e.outside", "tests.pipeline", "tests.processors.dead_letters")
 
 from tests.keys import MASTER_KEY_FILE  # noqa: E402
-from tests.registry import registry  # noqa: E402
 from tests.stack import Servers, servers  # noqa: E402
 
 os.environ["FOLDLINE_MASTER_KEY_FILE"] = MASTER_KEY_FILE
@@ -31,7 +29,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("foldline", max_examples=40, deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("foldline")
 
-SERVER_FIXTURES = frozenset({"kafka", "postgres"})
+SERVERS = frozenset({"kafka", "postgres"})
+SERVER_FIXTURES = SERVERS | {"schema_registry"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,7 +45,7 @@ def _fixtures(item: pytest.Item) -> list[str]:
 
 @pytest.fixture(scope="session")
 def _servers() -> Iterator[Servers]:
-    with servers(set(SERVER_FIXTURES)) as started:
+    with servers(set(SERVERS)) as started:
         yield started
 
 
@@ -63,10 +62,9 @@ def postgres(_servers: Servers) -> str:
 
 
 @pytest.fixture(scope="session")
-def schema_registry(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def schema_registry(_servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of the session's schema registry, as Confluent's clients take it."""
-    root: Path = tmp_path_factory.mktemp("registry")
-    with registry(kafka, root) as url:
+    with _servers.registry(tmp_path_factory.mktemp("registry")) as url:
         yield url
 
 

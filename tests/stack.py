@@ -1,4 +1,4 @@
-"""One Kafka and one PostgreSQL for a test session: containers where Docker answers, else embedded.
+"""One Kafka, one PostgreSQL and one schema registry for a test session: containers where Docker answers, else embedded.
 
 `TEST_BACKEND=containers` or `TEST_BACKEND=embedded` decides it by hand.
 """
@@ -10,18 +10,17 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from foldline.embedded.kafka import MESSAGE_BYTES, kafka_part
+from foldline.embedded.kafka import kafka_part
 from foldline.embedded.parts import Part
 from foldline.embedded.ports import Ports
 from foldline.embedded.postgres import postgres_part, postgres_url
 from foldline.embedded.processes import spawn, until
-
-KAFKA_IMAGE = "confluentinc/cp-kafka:8.1.0"
-POSTGRES_IMAGE = "postgres:18"
+from tests.containers import Containers
+from tests.registry import registry
 
 
 class Servers(Protocol):
@@ -30,6 +29,9 @@ class Servers(Protocol):
 
     def postgres(self) -> str:
         """The URL of a superuser's database, once PostgreSQL is ready."""
+
+    def registry(self, root: Path) -> AbstractContextManager[str]:
+        """A schema registry that keeps its schemas in Kafka; gives the URL that Confluent's clients take."""
 
 
 @contextmanager
@@ -82,6 +84,9 @@ class Embedded:
     def postgres(self) -> str:
         return self._ready("postgres")
 
+    def registry(self, root: Path) -> AbstractContextManager[str]:
+        return registry(self.kafka(), root)
+
     def stop(self) -> None:
         for part, process in self._running.values():
             process.send_signal(part.stop_signal)
@@ -97,36 +102,6 @@ def embedded(names: set[str]) -> Iterator[Servers]:
             yield started
         finally:
             started.stop()
-
-
-class Containers:
-    def __init__(self, stack: ExitStack, names: set[str]) -> None:
-        start = {"kafka": self._start_kafka, "postgres": self._start_postgres}
-        with ThreadPoolExecutor() as pool:
-            self._urls = dict(zip(sorted(names), pool.map(lambda name: start[name](stack), sorted(names)), strict=True))
-
-    @staticmethod
-    def _start_kafka(stack: ExitStack) -> str:
-        from testcontainers.kafka import KafkaContainer
-
-        container = KafkaContainer(KAFKA_IMAGE).with_kraft()
-        container.with_env("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
-        container.with_env("KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0")
-        container.with_env("KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS", "1000")
-        container.with_env("KAFKA_MESSAGE_MAX_BYTES", str(MESSAGE_BYTES))
-        return str(stack.enter_context(container).get_bootstrap_server())
-
-    @staticmethod
-    def _start_postgres(stack: ExitStack) -> str:
-        from testcontainers.postgres import PostgresContainer
-
-        return str(stack.enter_context(PostgresContainer(POSTGRES_IMAGE, driver=None)).get_connection_url())
-
-    def kafka(self) -> str:
-        return self._urls["kafka"]
-
-    def postgres(self) -> str:
-        return self._urls["postgres"]
 
 
 @contextmanager

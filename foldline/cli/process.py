@@ -18,6 +18,7 @@ from foldline.cli.context import DataDir, settings_for
 from foldline.cli.ending import end_when_set_back, stop_when_told
 from foldline.cli.runners import Name, Runner
 from foldline.cli.services import assert_initialised
+from foldline.domain.errors import Unreachable
 from foldline.logs import log_to_stderr
 from foldline.monitor import monitored
 from foldline.settings import Settings
@@ -85,10 +86,13 @@ def observed(settings: Settings, own: Ports, watch: Watch, spans: Spans | None =
 
 
 def runner_of(name: Name) -> Runs:
-    """The runner of a name. Faust takes a second to be imported: only who uses it does."""
+    """The runner of a name. Faust takes a second to be imported: only who uses it does. `Unreachable` without Faust."""
     if name is Name.native:
         return NativeRunner
-    from processors.runners.faust import FaustRunner
+    try:
+        from processors.runners.faust import FaustRunner
+    except ModuleNotFoundError as error:
+        raise Unreachable(f"Faust is not installed here ({error.name} is missing): use --runner native") from error
 
     return FaustRunner
 

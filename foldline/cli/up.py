@@ -11,6 +11,7 @@ from foldline.cli.context import DataDir, Json
 from foldline.cli.runners import Name, Runner
 from foldline.embedded import stack
 from foldline.embedded.datadir import Stack, data_directory
+from foldline.embedded.installed import assert_installed
 from foldline.settings import Settings
 
 
@@ -25,6 +26,7 @@ def up(
     as_json: Json = False,
 ) -> None:
     """Run the whole stack on embedded Kafka and PostgreSQL until SIGTERM or Ctrl-C."""
+    assert_installed()
     settings = Settings()
     options = stack.Options(
         root=data_directory(data_dir),

@@ -41,17 +41,13 @@ def item(item_id: str, offset: int, partition: int = 0, **fields: Any) -> State:
 
 
 def publish(settings: Settings, *states: State, generation: int = 1, kind: Kind = "items") -> None:
-    """As a processor does: in a transaction of each partition."""
+    """As a processor does, in transactions."""
     topics = KafkaStateTopics(settings, BundledRegistry())
     numbers = sorted({state.partition for state in states})
     topics.open([(kind, number) for number in numbers])
-    for number in numbers:
-        rows = [
-            Row(message_key(state.org_id, state.entity_id), state, orjson.dumps(state.attributes).decode())
-            for state in states
-            if state.partition == number
-        ]
-        topics.publish({(kind, number): Publication(PlainRows(kind, rows), [])}, generation)
+    for state in states:  # one at a time: of a key, a publication has the newest only
+        row = Row(message_key(state.org_id, state.entity_id), state, orjson.dumps(state.attributes).decode())
+        topics.publish({(kind, state.partition): Publication(PlainRows(kind, [row]), [])}, generation)
     topics.close()
     wait_readable(settings)
 
