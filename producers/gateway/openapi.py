@@ -154,7 +154,9 @@ def text() -> str:
     """The document of an application that has no parts, which it does not depend on."""
     from producers.gateway.app import application  # which needs this module
 
-    return json.dumps(document(application(cast(Parts, SimpleNamespace(metrics=None)))), ensure_ascii=False, indent=2) + "\n"
+    return (
+        json.dumps(document(application(cast(Parts, SimpleNamespace(requests=None)))), ensure_ascii=False, indent=2) + "\n"
+    )
 
 
 if __name__ == "__main__":

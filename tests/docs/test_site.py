@@ -69,9 +69,9 @@ def test_files_of_the_source_that_are_linked_are_pages(site: Path) -> None:
 
 def test_a_broken_link_is_no_site(tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
-    for name in ("docs", "foldline", "examples", "schemas", "benchmarks"):
-        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("mkdocs.yml", "CONTRIBUTING.md", "CHANGELOG.md"):
+    for name in ("docs", "foldline", "examples", "schemas", "benchmarks", "deploy"):
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+    for name in ("mkdocs.yml", "compose.yaml", "Dockerfile", ".env.example", "CONTRIBUTING.md", "CHANGELOG.md"):
         shutil.copy(ROOT / name, checkout / name)
     (checkout / "docs" / "index.md").write_text("# Foldline\n\n" + "\n\n".join(BROKEN))
     (checkout / "docs" / "astray.md").write_text("# Astray\n")
