@@ -71,7 +71,7 @@ def test_a_broken_link_is_no_site(tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     for name in ("docs", "foldline", "examples", "schemas", "benchmarks", "deploy"):
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
-    for name in ("mkdocs.yml", "compose.yaml", "Dockerfile", ".env.example", "CONTRIBUTING.md", "CHANGELOG.md"):
+    for name in ("mkdocs.yml", "compose.yaml", "Dockerfile", ".env.example", "README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
         shutil.copy(ROOT / name, checkout / name)
     (checkout / "docs" / "index.md").write_text("# Foldline\n\n" + "\n\n".join(BROKEN))
     (checkout / "docs" / "astray.md").write_text("# Astray\n")
