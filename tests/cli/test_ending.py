@@ -18,7 +18,7 @@ import ctypes, threading
 from foldline.cli.ending import stop_when_told
 from foldline.logs import log_to_stderr
 
-log_to_stderr()
+log_to_stderr("info")
 stop = threading.Event()
 stop_when_told(stop, {DRAIN_SECONDS})
 threading.Thread(target=lambda: (stop.wait(), print("told", flush=True)), daemon=True).start()
