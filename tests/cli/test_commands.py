@@ -141,7 +141,7 @@ def test_status(stack: Stack, org: Organisation) -> None:
     stack.wait_published()
     ends = stack.ends(*LOG.values())
     found = document(stack.foldline("status", "--json"))
-    assert list(found) == ["generation", "partitions"]
+    assert list(found) == ["generation", "partitions", "metrics"]
     assert found["generation"] == 1
     assert found["partitions"] == [
         {
