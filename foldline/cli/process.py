@@ -51,11 +51,11 @@ def process(
     settings = settings_for(data_dir)
     assert_initialised(settings)
     log_to_stderr(settings.log_level)
+    stop = threading.Event()
+    stop_when_told(stop, settings.transaction_timeout_seconds)  # before anything starts threads, traces too
+    end_when_set_back()
     spans = tracing("processor")
     tune_interpreter(collect=runner is Name.faust or spans is not None)
-    stop = threading.Event()
-    stop_when_told(stop, settings.transaction_timeout_seconds)
-    end_when_set_back()
     ready_file = os.environ.get("FOLDLINE_READY_FILE")
     watch = Watch(Path(ready_file) if ready_file else None, settings.stalled_seconds)
     with observed(settings, ports(settings), watch, spans) as own:
