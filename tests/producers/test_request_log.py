@@ -37,9 +37,10 @@ def test_a_request_has_one_name_everywhere(stage: Settings, new_org: NewOrg) -> 
     org = new_org()
     with (
         gateway_of(stage.model_copy(update={"log_level": "debug"})) as gateway,
-        gateway.client(org.secret_key, headers={"traceparent": TRACE}) as client,
+        gateway.client(org.secret_key) as client,
         capture_logs() as lines,
     ):
+        client.headers["traceparent"] = TRACE
         answer = client.post("/v1/ingest/items/upsert", json=[{"item_id": "named", "item_type": "t"}] * 3)
         refused = client.post("/v1/ingest/items/upsert", json=[])
         nowhere = client.get("/v1/nowhere/private-id")
