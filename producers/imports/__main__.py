@@ -18,7 +18,7 @@ from producers.imports.importer import run
 
 
 def end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)  # not by `sys.stdin`, whose lock the end of the interpreter would wait for
     os._exit(1)
 
 
