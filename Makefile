@@ -31,7 +31,7 @@ $(READY): pyproject.toml uv.lock $(wildcard compiled/*.toml compiled/Cargo.lock 
 		{ $(PYTHON) -m venv --clear .venv/uv && .venv/uv/bin/python -m pip install --quiet uv==$(UV_VERSION); }
 	$(UV) sync --frozen --quiet --python $(BIN)/python
 	@$(UV) pip install --quiet --python $(BIN)/python ./compiled || \
-		echo "foldline-compiled needs cargo: without it everything works, and records are folded at a third of the speed" >&2
+		echo "foldline-compiled needs cargo: without it everything works, and processors take twice the CPU time" >&2
 	$(BIN)/python -m foldline.embedded
 	@touch $@
 

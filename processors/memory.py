@@ -149,7 +149,7 @@ class PlainStates:
 
 
 class CompiledStates:
-    """`States`, compiled. They take a third of the memory, and most upserts are folded without Python."""
+    """`States`, compiled: most upserts are folded without an object of Python."""
 
     def __init__(self, kind: Kind, partitions: int) -> None:
         self._states = compiled.States(kind, partitions)
