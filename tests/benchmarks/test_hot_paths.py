@@ -21,5 +21,5 @@ def test_a_path_that_takes_half_as_long_again_is_named_and_no_other() -> None:
 def test_every_path_is_recorded() -> None:
     recorded = json.loads(RECORDED.read_text())
     assert recorded
-    assert all(values.keys() == paths().keys() for values in recorded.values())
+    assert all(paths().keys() <= values.keys() for values in recorded.values())
     assert ATTEMPTS > 1

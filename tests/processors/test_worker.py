@@ -85,7 +85,7 @@ def test_what_nothing_follows_is_committed_by_itself(slow: Slow) -> None:
     assert slow.ends() == [(0, 4), (4, 9)]
 
 
-@pytest.mark.parametrize("slow", [{"batch_records": 3}, {"batch_bytes": 700}], indirect=True)
+@pytest.mark.parametrize("slow", [{"batch_records": 3}, {"batch_bytes": 1000}], indirect=True)
 def test_a_batch_that_is_full_waits_for_the_one_before_it(slow: Slow) -> None:
     slow.worker.handle(slow.records(0, 1), more=True)
     slow.worker.handle(slow.records(1, 2), more=True)
