@@ -29,7 +29,7 @@ from foldline.settings import Settings
 from producers.accounts import audit
 from producers.gateway.trace import traceparent
 from projections import letters
-from projections.forecast import Decoder, Forecaster, known_organisations
+from projections.forecast import Decoder, Forecaster, known_organisations, redrivable
 from projections.letters import Letter, Place, Redrive, Wanted
 from projections.sql import queries
 
@@ -41,17 +41,13 @@ _SQL = queries("letters")
 
 
 class Outcome(NamedTuple):
-    """What became of a letter. `redrive` is the one by which it lies in the log again; `code` and `message` say why not.
-
-    `org_id` is its event's organisation: a letter that could not be decoded when it came may name one by now.
-    """
+    """What became of a letter. `redrive` is the one by which it lies in the log again; `code` and `message` say why not."""
 
     letter: Letter
     outcome: Literal["redriven", "already_redriven", "rejected", "impossible"]
     redrive: Redrive | None = None
     code: str = ""
     message: str = ""
-    org_id: str | None = None
 
     @property
     def landed(self) -> Place | None:
@@ -115,12 +111,7 @@ class Redriver:
         landed = dict(zip((one.letter.place for one in ready), await self._appended(ready), strict=True))
         failures = [one for one in landed.values() if isinstance(one, NotAppended)]
         outcomes = [
-            Outcome(
-                one.letter,
-                "redriven",
-                one.redrive._replace(landed_offset=appended.ends[0].last_offset),
-                org_id=one.event.org_id,
-            )
+            Outcome(one.letter, "redriven", one.redrive._replace(landed_offset=appended.ends[0].last_offset))
             for one in ready
             if isinstance(appended := landed[one.letter.place], Appended)
         ]
@@ -160,14 +151,12 @@ class Redriver:
     ) -> Outcome | _Ready:
         before = letter.redrive
         if before is not None and settled.get(letter.place) is not None:
-            org_id = event.org_id if isinstance(event, Upsert) else None
-            return Outcome(letter, "redriven", before._replace(landed_offset=settled[letter.place]), org_id=org_id)
+            return Outcome(letter, "redriven", before._replace(landed_offset=settled[letter.place]))
         if before is not None and letter.landed is not None and not again:
             return Outcome(letter, "already_redriven", before)
+        event = redrivable(letter, event, known)
         if isinstance(event, Rejection):
             return Outcome(letter, "impossible", None, event.code, event.message)
-        if event.org_id not in known:
-            return Outcome(letter, "impossible", None, "unknown_organisation", "it names no organisation that there is")
         key = message_key(event.org_id, event.entity_id)
         attempt = 1 if before is None else before.attempt if letter.landed is None else before.attempt + 1
         partition = partition_of(key, self._settings.partitions)
@@ -227,8 +216,9 @@ class Redriver:
                 attempts=[redrive.attempt for redrive in redrives],
                 landed_offsets=[redrive.landed_offset for redrive in redrives],
             )
-            for org_id in sorted({one.org_id for one in outcomes if one.org_id is not None}):
-                self._audit(org_id, [one.letter for one in outcomes if one.org_id == org_id])
+            redriven = [one.letter for one in outcomes]
+            for org_id in sorted({letter.org_id for letter in redriven if letter.org_id is not None}):
+                self._audit(org_id, [letter for letter in redriven if letter.org_id == org_id])
 
     def _audit(self, org_id: str, redriven: Sequence[Letter]) -> None:
         places = [str(letter.place) for letter in redriven]

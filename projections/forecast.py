@@ -18,6 +18,8 @@ from projections.letters import Letter
 from projections.sql import queries
 from projections.state import ERASED
 
+UNREADABLE = frozenset({"undecodable", "unknown_schema"})
+
 _SQL = queries("letters")
 
 
@@ -61,10 +63,9 @@ class Forecaster:
         return [self._one(letter, event, known) for letter, event in zip(letters, events, strict=True)]
 
     def _one(self, letter: Letter, event: Upsert | Rejection, known: set[str]) -> Forecast:
+        event = redrivable(letter, event, known)
         if isinstance(event, Rejection):
             return Forecast("impossible", event.code, event.message)
-        if event.org_id not in known:
-            return Forecast("impossible", "unknown_organisation", "it names no organisation that there is")
         key = message_key(event.org_id, event.entity_id)
         partition = partition_of(key, self._partitions)
         entity = (letter.kind, event.org_id, event.entity_id)
@@ -88,6 +89,21 @@ class Forecaster:
             with translated():
                 rows = self._connection.execute(_SQL[f"states_{kind}"].encode(), (asked,)).fetchall()
             self._states |= {(kind, row[0], row[1]): _state(row) for row in rows}
+
+
+def redrivable(letter: Letter, event: Upsert | Rejection, known: set[str]) -> Upsert | Rejection:
+    """A letter's event, or why it cannot be redriven; `known` are the organisations that there are.
+
+    What could not be read when it came, and can be now, is folded where it lies by the next rebuild: redriven, it would be
+    folded twice then, against law 4 of the fold.
+    """
+    if isinstance(event, Rejection):
+        return event
+    if letter.code in UNREADABLE:
+        return Rejection("readable_now", "", "it can be read now: `foldline rebuild --swap` folds it where it lies")
+    if event.org_id not in known:
+        return Rejection("unknown_organisation", "", "it names no organisation that there is")
+    return event
 
 
 def known_organisations(connection: Connection, named: set[str]) -> set[str]:

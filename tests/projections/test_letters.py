@@ -174,6 +174,7 @@ def test_what_would_become_of_them(tables: Connection, settings: Settings) -> No
     put_event(tables, "users", 8, event("users", "u", status="gone"))
     put_event(tables, "users", 9, event("users", "u"))
     put(tables, Place(USERS, 0, 10), value=None)
+    put_event(tables, "users", 11, event("users", "u"), code="unknown_schema")  # nobody knew it then
     every = list(letters.every(tables, settings, Wanted(), raw=True))[::-1]
     forecasts = Forecaster(tables, settings).of(every)
     assert [(one.outcome, one.code) for one in forecasts] == [
@@ -187,6 +188,7 @@ def test_what_would_become_of_them(tables: Connection, settings: Settings) -> No
         ("rejected", "invalid_status"),
         ("applied", ""),
         ("impossible", "undecodable"),
+        ("impossible", "readable_now"),
     ]
     assert forecasts[1] == Forecast("rejected", "item_type_required", "a new item needs an item_type: send it once")
     one_by_one = Forecaster(tables, settings)
