@@ -1,16 +1,13 @@
 """Services of two versions on one Kafka and one PostgreSQL, in the order in which an update replaces them, and in the other.
 
 The older version is this program as it was before events had ids (`Idempotency-Key`): with other schemas of events, and a
-migration less. It is taken from the history, so a source distribution and a shallow clone have no test of it.
+migration less.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import subprocess
-import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,33 +19,16 @@ import pytest
 from foldline.embedded.processes import spawn, until
 from foldline.settings import Settings
 from producers.gateway.server import bound
+from tests.e2e.older import NEW, OLDER, Version, older
 from tests.pipeline import table, topic_states, wait_applied
 from tests.schemas.test_evolution import PROGRAM, Processor, environment, foldline, processor
 
-ROOT = Path(__file__).parent.parent.parent
-OLDER = "e229ec37474c0735a6efd6dd87a9d97796714c1e"
-PACKAGES = ("foldline", "processors", "producers", "projections", "schemas")
 READY_SECONDS = 60.0
-
-Version = Mapping[str, str]
-NEW: Version = {}
 
 
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> Version:
-    """The variables by which Python takes the older version for this one."""
-    archive = subprocess.run(["git", "archive", OLDER, *PACKAGES], cwd=ROOT, capture_output=True, check=False)
-    if archive.returncode:
-        pytest.skip(f"the history does not reach back to {OLDER[:7]}: `git fetch --unshallow`")
-    directory = tmp_path_factory.mktemp("older")
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as packed:
-        packed.extractall(directory, filter="data")
-    version = {"PYTHONPATH": str(directory)}
-    where = "import foldline; print(foldline.__file__)"
-    command = [*PROGRAM[:-2], "-c", where]
-    said = subprocess.run(command, env=version, cwd=directory, capture_output=True, text=True, check=False).stdout
-    assert said.startswith(str(directory)), said
-    return version
+    return older(OLDER, tmp_path_factory.mktemp("older"))
 
 
 @contextmanager
@@ -188,6 +168,8 @@ def test_gateways_first_is_the_wrong_order_and_a_rebuild_sets_it_right(
             assert new_gateway.get("/v1/items/I").status_code == 404
             assert letters(settings) == ["unknown_schema"] * 4
         with processor(settings, NEW, tmp_path / "new.log"):
+            refused = foldline(settings, NEW, tmp_path, "dead-letters", "redrive", "--reason", "unknown_schema")
+            assert (refused.returncode, refused.stdout.count("(readable_now)")) == (1, 4), refused
             done = foldline(settings, NEW, tmp_path, "rebuild", "--swap")
             assert done.returncode == 0, done.stdout + done.stderr
             assert_after(1, settings, new_gateway)
