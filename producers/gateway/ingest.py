@@ -56,7 +56,7 @@ class Upserts:
             held.release()
         body = orjson.dumps({"success": True, "message": message, "data": data})
         head = [_JSON, NO_GUESSING, told.header(), *more, *scope[EXTRA_HEADERS]]
-        if not answered_at_once(send, status, b"".join([b"%b: %b\r\n" % header for header in head]), body):
+        if not answered_at_once(send, status, b"\r\n".join(map(b": ".join, head)), body):
             head.append((b"content-length", b"%d" % len(body)))
             await send({"type": "http.response.start", "status": status, "headers": head})
             await send({"type": "http.response.body", "body": body})

@@ -96,13 +96,13 @@ async def look_at(connections: set[Any], settings: Settings) -> None:
 
 
 def answered_at_once(send: Send, status: int, headers: bytes, body: bytes) -> bool:
-    """Sends an answer with these header lines, and its length. False where that is to go the usual way: the connection takes
-    no more for the moment, or ends with the answer, or `send` is not the server's own."""
+    """Sends an answer with these lines of headers, and its length. False where that is to go the usual way: the connection
+    takes no more for the moment, or ends with the answer, or `send` is not the server's own."""
     cycle = getattr(send, "__self__", None)
     if not isinstance(cycle, RequestResponseCycle) or cycle.disconnected or not cycle.keep_alive or cycle.flow.write_paused:
         return False
     cycle.response_started = cycle.response_complete = True
-    cycle.transport.write(b"%bcontent-length: %d\r\n%b\r\n%b" % (_STATUS_LINE[status], len(body), headers, body))
+    cycle.transport.write(b"%bcontent-length: %d\r\n%b\r\n\r\n%b" % (_STATUS_LINE[status], len(body), headers, body))
     cycle.message_event.set()
     cycle.on_response()
     return True

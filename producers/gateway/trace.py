@@ -6,6 +6,7 @@ import re
 from random import Random
 
 _random = Random()  # ids must differ, and may be guessed
+_NOT_ZERO = 1 << 64 | 1  # neither the trace's id nor the span's
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -21,7 +22,8 @@ def valid(sent: str | None) -> str | None:
 
 def unsampled() -> str:
     """A new trace that nobody samples."""
-    return f"00-{_random.getrandbits(128) or 1:032x}-{_random.getrandbits(64) or 1:016x}-00"
+    ids = f"{_random.getrandbits(192) | _NOT_ZERO:048x}"
+    return f"00-{ids[:32]}-{ids[32:]}-00"
 
 
 def new_request_id() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import socket
 import time
@@ -13,13 +14,16 @@ from typing import NamedTuple
 import httpx
 import psycopg
 import pytest
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.registry import Collector
 
 from foldline.adapters.pool import Database
+from foldline.domain.records import KINDS
 from foldline.embedded.processes import until
 from foldline.settings import Settings
 from producers.gateway.bodies import REQUEST_BYTES
 from producers.gateway.figures import FRESH_SECONDS, STATUSES, WAIT_SECONDS, Figures
-from producers.gateway.metrics import LOOP_SECONDS, Metrics
+from producers.gateway.metrics import LOOP_SECONDS, REQUEST_SECONDS, Answers, Metrics
 from tests.producers.conftest import Gateway, NewOrg, as_role, gateway_of
 from tests.producers.test_outages import behind_a_proxy
 
@@ -66,6 +70,31 @@ def test_what_is_under_way_is_shown(fresh: Gateway, new_org: NewOrg) -> None:
     with fresh.client() as anyone:
         assert until(lambda: scrape(anyone).value("foldline_http_requests_in_flight") == 1, 10)
         assert scrape(anyone).value("foldline_pending_bytes") == 0
+
+
+def test_answers_are_counted_as_the_library_counts() -> None:
+    registry = CollectorRegistry()
+    requests = Counter("foldline_http_requests", "", ("method", "route", "status"), registry=registry)
+    times = Histogram("foldline_http_request_seconds", "", ("route",), buckets=REQUEST_SECONDS, registry=registry)
+    records = Counter("foldline_records_accepted", "", ("kind",), registry=registry)
+    answers, chance = Answers(), random.Random(1)
+    for kind in KINDS:
+        records.labels(kind).inc(3)
+        answers.records[kind] += 3
+    for _ in range(500):
+        route, status = chance.choice(["a", "b"]), chance.choice([200, 503])
+        seconds = chance.choice([*REQUEST_SECONDS, 0.0, 31.0, chance.random()])
+        requests.labels("GET", route, str(status)).inc()
+        times.labels(route).observe(seconds)
+        answers.count("GET", route, status, seconds)
+
+    def shown(collector: Collector) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        samples = [sample for family in collector.collect() for sample in family.samples]
+        found = {(one.name, frozenset(one.labels.items())): one.value for one in samples}
+        return {name: value for name, value in found.items() if not name[0].endswith("_created")}
+
+    assert shown(answers) == pytest.approx(shown(registry))
+    assert len(shown(answers)) == 4 + 2 * (len(REQUEST_SECONDS) + 3) + 2
 
 
 def test_a_loop_that_is_held_up_is_seen() -> None:
