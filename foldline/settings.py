@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     compiled: bool = True
     batch_records: PositiveInt = 100_000
     batch_bytes: PositiveInt = 32 * 1024 * 1024
-    cache_bytes: PositiveInt = 128 * 1024 * 1024
+    cache_bytes: PositiveInt = 96 * 1024 * 1024
     pending_bytes: PositiveInt = 32 * 1024 * 1024
     transaction_timeout_seconds: PositiveSeconds = 15.0
     retry_seconds: PositiveSeconds = 1.0

@@ -19,7 +19,7 @@ from processors.worker import Ports, Worker
 STOPS = (LogReplaced, KeysLost, MasterKeyMissing)
 
 # How many records a worker is handed at a time. Where there are as many, more are likely to have arrived.
-HANDED_RECORDS = 5000
+HANDED_RECORDS = 2000
 
 log = structlog.get_logger("foldline.processor")
 
