@@ -155,8 +155,9 @@ class Cluster:
         return sorted(name for name in self._wanted if name.startswith("processor"))
 
     def tend(self) -> None:
-        """Starts again what has ended on the second machine, and notes where `up` ended though nobody ended it."""
-        for name, how in self._wanted.items():
+        """Starts again what has ended on the second machine, unless its clock is behind, and notes where `up` ended though
+        nobody ended it."""
+        for name, how in () if self.machine.second_clock.is_behind else self._wanted.items():
             running = self._far.get(name)
             if running is not None and (running[0].poll() is None or time.monotonic() < running[1] + RESPAWN_SECONDS):
                 continue

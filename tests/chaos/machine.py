@@ -67,11 +67,13 @@ class Clock:
 
     Not a Java machine: under libfaketime its threads wait for ever. Kafka's client asks libfaketime for the time, and the
     system to wait until then: ahead by an hour it stands still, which it would not do if the system's clock were ahead;
-    behind by one, it does not wait at all.
+    behind by one, it does not wait at all, and a client that is made then does not work: for a minute the interpreter does
+    nothing else, and does not see what the clock does meanwhile.
     """
 
     def __init__(self, file: Path, library: Path | None) -> None:
         self._file = file
+        self.is_behind = False
         self.set(0)
         self.environment: dict[str, str] = {}
         if library is not None:
@@ -86,6 +88,7 @@ class Clock:
 
     def set(self, ahead_seconds: int) -> None:
         """Sets it so far ahead of the true time; negative is behind. Seen within a second."""
+        self.is_behind = ahead_seconds < 0
         new = self._file.with_suffix(".new")
         new.write_text(f"{ahead_seconds:+d}\n")
         new.chmod(0o644)
