@@ -12,8 +12,8 @@ from projections.letters import Group, Wanted, groups
 
 # Why a record was passed says what may help; the rest is for the redrive's dry run to say.
 REMEDIES = {
-    "unknown_schema": "update the processors, or `foldline init` of what wrote it, then `foldline rebuild --swap`",
-    "undecodable": "find who else writes to the topic; what a newer version can read, `foldline rebuild --swap` folds",
+    "unknown_schema": "update the processors, or `foldline init` of its version, then `foldline rebuild --swap`",
+    "undecodable": "find who else writes to the topic; what a newer version can read, a rebuild folds",
     "item_type_required": "send the item once with its type; then",
 }
 
