@@ -58,7 +58,7 @@ def application(parts: Parts) -> FastAPI:
         title="Foldline",
         version=version("foldline"),
         routes=[*ingest.ROUTES, *operations.ROUTES, *reads.ROUTES, *pages.ROUTES, *registry.ROUTES, *dashboard.ROUTES],
-        middleware=[Middleware(Telemetry, requests=parts.requests, failed=_failed)],
+        middleware=[Middleware(Telemetry, requests=parts.requests, failed=_failed, ended=_ended)],
         exception_handlers={
             Refusal: _refusal,
             Unreachable: _unreachable,
@@ -98,6 +98,14 @@ async def _failed(request: Request) -> Response:
     if dashboard.wants_page(request):
         return await dashboard.error_page(request, 500)
     return refused(Refusal(500, "Something failed inside the gateway; it is in its log"))
+
+
+async def _ended(request: Request) -> Response:
+    """The server ends, and waits for this request no longer."""
+    refusal = unavailable("The gateway ends. A write may still appear, perhaps after a later one: retry until answered")
+    told_of(request.scope).reason = refusal.message
+    refusal.headers["Connection"] = "close"
+    return refused(refusal)
 
 
 async def _unreachable(request: Request, error: Exception) -> Response:

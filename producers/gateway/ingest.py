@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -49,7 +50,7 @@ class Upserts:
         held = Held(parts.room)
         try:
             status, message, data, more = await self._answer(parts, scope, receive, headers, held, told)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             scope[_FAILURE] = error
             return False
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,6 +24,8 @@ FAILURES_A_SECOND = 10
 CLIENT_LEFT = 499
 NO_GUESSING = (b"x-content-type-options", b"nosniff")
 NO_STORE = (b"cache-control", b"no-store")
+
+Answer = Callable[[Request], Awaitable[Response]]
 
 _log = structlog.get_logger("foldline.gateway")
 
@@ -120,12 +123,13 @@ class Requests:
 
 class Telemetry:
     """Outermost of our middleware: tells of every request that was not answered before it, adds the headers that the scope
-    asks for, and answers with `failed` where something failed that nobody expected."""
+    asks for, and answers with `failed` where something failed that nobody expected, with `ended` where the server ends
+    before there is an answer."""
 
-    def __init__(self, app: ASGIApp, requests: Requests, failed: Callable[[Request], Awaitable[Response]]) -> None:
+    def __init__(self, app: ASGIApp, requests: Requests, failed: Answer, ended: Answer) -> None:
         self._app = app
         self._requests = requests
-        self._failed = failed
+        self._failed, self._ended = failed, ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -151,6 +155,9 @@ class Telemetry:
             self._requests.metrics.failed_unexpectedly()
             if not status:
                 await (await self._failed(Request(scope, receive)))(scope, receive, sending)
+        except asyncio.CancelledError:
+            if not status:
+                await (await self._ended(Request(scope, receive)))(scope, receive, sending)
         finally:
             self._requests.end(told, _method(scope), route_of(scope), status or CLIENT_LEFT)
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from foldline.embedded.processes import until
 from foldline.settings import Settings
 from tests.producers.test_ingest import applied
 
@@ -215,6 +217,24 @@ def test_a_gateway_drains_what_it_has_begun(stage: Settings) -> None:
         assert [json.loads(line)["event"] for line in process.stderr.read().splitlines()] == ["gateway is drained"]
         with pytest.raises(httpx.ConnectError):
             client.get("/healthz")
+
+
+def test_who_is_not_answered_when_the_gateway_ends_is_told_to_retry(stage: Settings) -> None:
+    made = printed(stage, "orgs", "create", "Acme")
+    head = (
+        f"POST /v1/ingest/items/upsert HTTP/1.1\r\nHost: x\r\nX-API-KEY: {made['secret_key']}\r\nContent-Length: 99\r\n\r\n["
+    )
+    with gateway_process(stage) as (process, url):
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=30) as sender:
+            sender.sendall(head.encode())
+            metrics = lambda: httpx.get(f"{url}/metrics", trust_env=False).text  # noqa: E731
+            assert until(lambda: "foldline_pending_bytes 0.0" not in metrics(), 10)
+            process.send_signal(signal.SIGTERM)
+            answer = b"".join(iter(lambda: sender.recv(65536), b"")).decode()
+        assert answer.startswith("HTTP/1.1 503 "), answer
+        assert "\r\nretry-after: " in answer.lower()
+        assert json.loads(answer.partition("\r\n\r\n")[2])["success"] is False
+        assert process.wait(10) == 0
 
 
 def test_options_of_the_gateway_win_over_settings(stage: Settings) -> None:
