@@ -83,21 +83,24 @@ def application(parts: Parts) -> FastAPI:
 
 
 async def _refusal(request: Request, error: Exception) -> Response:
-    """Every refusal ends here: what is left of the body is drained first. Who looks at pages is answered by one."""
+    """Every refusal ends here: what is left of the body is drained first."""
     assert isinstance(error, Refusal)
     if error.status >= 500:
         told_of(request.scope).reason = error.message
     if not await drain(request, parts_of(request).settings):
         error.headers["Connection"] = "close"
+    return await _shown(request, error)
+
+
+async def _shown(request: Request, error: Refusal) -> Response:
+    """As a page to who looks at pages."""
     if dashboard.wants_page(request):
         return await dashboard.error_page(request, error.status, headers=error.headers)
     return refused(error)
 
 
 async def _failed(request: Request) -> Response:
-    if dashboard.wants_page(request):
-        return await dashboard.error_page(request, 500)
-    return refused(Refusal(500, "Something failed inside the gateway; it is in its log"))
+    return await _shown(request, Refusal(500, "Something failed inside the gateway; it is in its log"))
 
 
 async def _ended(request: Request) -> Response:
@@ -105,7 +108,7 @@ async def _ended(request: Request) -> Response:
     refusal = unavailable("The gateway ends. A write may still appear, perhaps after a later one: retry until answered")
     told_of(request.scope).reason = refusal.message
     refusal.headers["Connection"] = "close"
-    return refused(refusal)
+    return await _shown(request, refusal)
 
 
 async def _unreachable(request: Request, error: Exception) -> Response:

@@ -27,8 +27,8 @@ _log = structlog.get_logger("foldline.gateway")
 
 
 class Answers(Collector):
-    """What is counted of every upsert, in plain numbers: to count it by the library's own classes, which lock each number,
-    takes a fiftieth of a small request."""
+    """Answers, and the records that were accepted, in plain numbers: to count them by the library's own classes, which lock
+    each number, takes a fiftieth of a small request."""
 
     def __init__(self) -> None:
         self.records: dict[Kind, int] = dict.fromkeys(KINDS, 0)
