@@ -118,7 +118,7 @@ def generations(connection: Connection) -> list[Generation]:
 
 
 def hold(connection: Connection) -> None:
-    """Keeps everybody else from building and dropping generations while this session lasts. Raises `FoldlineError`."""
+    """Keeps everybody else from building and dropping generations while this connection lasts. Raises `FoldlineError`."""
     with translated():
         row = connection.execute(_SQL["lock_generations"]).fetchone()
     if row is None or not row[0]:

@@ -23,7 +23,7 @@ _SQL = queries("rotation")
 
 
 def hold(connection: Connection) -> None:
-    """Keeps everybody else from rotating while this session lasts. Raises `FoldlineError`."""
+    """Keeps everybody else from rotating while this connection lasts. Raises `FoldlineError`."""
     with translated():
         row = connection.execute(_SQL["hold"].encode()).fetchone()
     if row is None or not row[0]:

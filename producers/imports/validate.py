@@ -32,7 +32,7 @@ class Ended(Exception):
 
 
 def validate(connection: Connection, job: Job, when_known: Callable[[Job], str | None], tick: Callable[[], None]) -> None:
-    """Validates an uploaded file of which this session has the import to itself, and notes the outcome down.
+    """Validates an uploaded file of which this connection has the import to itself, and notes the outcome down.
 
     `when_known` returns as soon as the log is folded as far as absences need it, or a sentence why that cannot be waited
     for; `tick` is called several times a second.

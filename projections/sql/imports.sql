@@ -78,7 +78,7 @@ SELECT import_id, org_id FROM foldline_control.imports
 WHERE status IN ('uploaded', 'validating', 'queueing') ORDER BY created_at, import_id;
 
 -- name: claim
--- Whether this session may carry an import on: it has it to itself until it lets go or ends.
+-- Whether this connection may carry an import on: it has it to itself until it lets go or ends.
 SELECT pg_try_advisory_lock(hashtextextended(%(import_id)s, 4));
 
 -- name: release
