@@ -95,6 +95,7 @@ class Settings(BaseSettings):
     batch_bytes: PositiveInt = 32 * 1024 * 1024
     cache_bytes: PositiveInt = 96 * 1024 * 1024
     pending_bytes: PositiveInt = 32 * 1024 * 1024
+    publish_interval_seconds: PositiveSeconds = 0.2
     transaction_timeout_seconds: PositiveSeconds = 15.0
     retry_seconds: PositiveSeconds = 1.0
 

@@ -4,7 +4,8 @@
    memory is from before the opening.
 2. After every opening the keys of the records from `published` to `applied` are published from the table, and those that a
    swap has left as pending. That is the one recovery path.
-3. Then batches follow in order, each from the end of the one before, conflated where several wait.
+3. Then batches follow in order, each from the end of the one before, conflated where several wait. A transaction costs the
+   broker about the same whatever is in it: two begin `interval_seconds` apart, unless much waits or somebody waits for it.
 4. `published` moves after the transaction, by compare-and-set.
 5. What is to be published again at a later time is looked for now and then: the state of an erased user, so that the segment
    rolls in which older states are, and they can be compacted away.
@@ -32,23 +33,32 @@ from projections.topics import Publication, StateTopics
 RECOVERY_RECORDS = 5000
 # How often what is due is looked for.
 DUE_SECONDS = 5.0
+# A part of what may wait is much.
+MUCH = 1 / 8
 
 
 class Publisher:
     """Publishes batches after their commit. A failure is kept, and raised by the next call of any method."""
 
     def __init__(
-        self, store: StateStore, topics: StateTopics, log: LogReader, pending_bytes: int, steps: Steps | None = None
+        self,
+        store: StateStore,
+        topics: StateTopics,
+        log: LogReader,
+        pending_bytes: int,
+        interval_seconds: float,
+        steps: Steps | None = None,
     ) -> None:
         """`pending_bytes` bounds what waits: `submit` blocks above it. `store` is used by this object's thread only."""
-        self._store, self._topics, self._log, self._limit = store, topics, log, pending_bytes
+        self._store, self._topics, self._log = store, topics, log
+        self._limit, self._interval_seconds = pending_bytes, interval_seconds
         self._steps = steps or Steps()
         self._changed = threading.Condition()
         self._pending: list[Batch] = []
         self._pending_bytes = 0
         self._taken: set[Partition] = set()
         self._opened: set[Partition] = set()
-        self._busy = self._closing = False
+        self._busy = self._draining = self._closing = False
         self._failure: BaseException | None = None
         self._published: dict[Partition, int] = {}
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -79,9 +89,12 @@ class Publisher:
     def drain(self, timeout_seconds: float) -> bool:
         """Waits until all that was committed is published. False where that takes longer."""
         with self._changed:
+            self._draining = True
+            self._changed.notify_all()
             done = self._changed.wait_for(
                 lambda: self._failure or not (self._pending or self._taken or self._busy), timeout_seconds
             )
+            self._draining = False
             self._raise_failure()
             return bool(done)
 
@@ -103,6 +116,7 @@ class Publisher:
 
     def _run(self) -> None:
         due_at = time.monotonic() + DUE_SECONDS
+        next_at = 0.0
         try:
             while True:
                 with self._changed:
@@ -111,13 +125,16 @@ class Publisher:
                     self._changed.wait_for(
                         lambda: self._pending or self._taken or self._closing, max(0.0, due_at - time.monotonic())
                     )
+                    self._changed.wait_for(self._is_awaited, max(0.0, next_at - time.monotonic()))
                     if self._closing:
                         return
                     self._busy = True
                     batches, self._pending, self._pending_bytes = self._pending, [], 0
                     taken, self._taken = self._taken, set()
                 self._take_over(sorted(taken))
-                self._publish(batches)
+                if batches:
+                    next_at = time.monotonic() + self._interval_seconds
+                    self._publish(batches)
                 if time.monotonic() >= due_at:
                     due_at = time.monotonic() + DUE_SECONDS
                     for partition in sorted(self._published):
@@ -131,6 +148,11 @@ class Publisher:
         finally:
             self._topics.close()
             self._store.close()
+
+    def _is_awaited(self) -> bool:
+        """Whether what waits is not to wait for more, or nothing does."""
+        much = self._pending_bytes > self._limit * MUCH
+        return not self._pending or bool(self._taken) or self._draining or self._closing or much
 
     def _fail(self, failure: FoldlineError) -> None:
         with self._changed:

@@ -64,6 +64,7 @@ class Worker:
             ports.topics(self.steps),
             ports.log,
             settings.pending_bytes,
+            settings.publish_interval_seconds,
             self.steps,
         )
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="committer")
