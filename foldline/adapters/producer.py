@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -37,6 +37,10 @@ EVENT_TYPE: dict[Kind, bytes] = {"items": b"foldline.item.upserted.v1", "users":
 EVENT_SOURCE = b"/foldline/gateway"
 
 Header = tuple[str, bytes]
+_CONSTANT: dict[Kind, list[Header]] = {
+    kind: [("ce_specversion", b"1.0"), ("ce_type", event_type), ("ce_source", EVENT_SOURCE)]
+    for kind, event_type in EVENT_TYPE.items()
+}
 Encoders = dict[Kind, Callable[[Upsert], bytes]]
 
 
@@ -91,9 +95,7 @@ def headers_of(kind: Kind, event: Upsert, traceparent: str) -> list[Header]:
     Source: https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/kafka-protocol-binding.md
     """
     return [
-        ("ce_specversion", b"1.0"),
-        ("ce_type", EVENT_TYPE[kind]),
-        ("ce_source", EVENT_SOURCE),
+        *_CONSTANT[kind],
         ("ce_time", format_rfc3339(event.received_at).encode()),
         ("traceparent", traceparent.encode()),
     ]
@@ -126,36 +128,37 @@ class KafkaLog:
         self._poll()
 
     async def append(self, kind: Kind, events: Sequence[Upsert], traceparent: str) -> Appended:
-        topic, encode = self._names[kind], (self._encoders or await self._ready_encoders())[kind]
-        topic_id = (self._described or await self._describe())[topic].topic_id
+        encode = (self._encoders or await self._ready_encoders())[kind]
         prefix, common = events[0].org_id + ":", headers_of(kind, events[0], traceparent)
         event_id = events[0].request_id + "-%d"
-        values = [encode(event) for event in events]
-        records = (
-            (prefix + event[1], value, [*common, ("ce_id", event_id % event[7]), ("ce_subject", event[1])])
-            for event, value in zip(events, values, strict=True)
+        return await self._delivered(
+            self._names[kind],
+            [
+                (prefix + event[1], encode(event), [*common, ("ce_id", event_id % event[7]), ("ce_subject", event[1])])
+                for event in events
+            ],
         )
-        return Appended(topic_id, await self._delivered(topic, records, values))
 
     async def append_encoded(self, kind: Kind, key: bytes, value: bytes, headers: Sequence[Header]) -> Appended:
-        topic = self._names[kind]
-        topic_id = (self._described or await self._describe())[topic].topic_id
-        return Appended(topic_id, await self._delivered(topic, [(key, value, [*headers])], [value]))
+        return await self._delivered(self._names[kind], [(key, value, [*headers])])
 
-    async def _delivered(
-        self, topic: str, records: Iterable[tuple[str | bytes, bytes, list[Any]]], values: Sequence[bytes]
-    ) -> tuple[PartitionEnd, ...]:
-        """Hands the records with these values over as a whole, and waits for their reports: where they lie."""
-        size = sum(map(len, values)) + OVERHEAD_BYTES * len(values)
-        self._need_room(len(values), size)
-        reports = _Reports(len(values), self._loop, self._settings.delivery_timeout_seconds)
+    async def _delivered(self, topic: str, records: Sequence[tuple[str | bytes, bytes, list[Any]]]) -> Appended:
+        """Hands the records over as a whole, and waits for their reports: where they lie."""
+        topic_id = (self._described or await self._describe())[topic].topic_id
+        count = len(records)
+        size = OVERHEAD_BYTES * count
+        for record in records:
+            size += len(record[1])
+        self._need_room(count, size)
+        reports = _Reports(count, self._loop, self._settings.delivery_timeout_seconds)
         produce, reported = self._producer.produce, reports.reported
         try:
             for key, value, headers in records:
                 produce(topic, value, key, -1, reported, None, 0, headers)
         except (BufferError, KafkaException) as error:
             raise NotAppended(f"Kafka's producer refused a record: {error}", may_appear=True) from error
-        self._messages += len(values)
+        del records  # who waits holds nothing
+        self._messages += count
         self._bytes += size
         self._awaited.append(reports)
         if self._idle:
@@ -163,14 +166,14 @@ class KafkaLog:
         try:
             on_time = await reports.on_time
         finally:
-            self._messages -= len(values)
+            self._messages -= count
             self._bytes -= size
         failure = reports.error if on_time else KafkaError(KafkaError._TIMED_OUT)
         if failure is not None:
             self._described = None
-            self._on_failure(failure, len(values))
+            self._on_failure(failure, count)
             raise NotAppended(f"Kafka did not acknowledge in time: {failure.str()}", may_appear=True)
-        return reports.ends()
+        return Appended(topic_id, reports.ends())
 
     async def check(self) -> None:
         if self._encoders is None:
@@ -328,7 +331,7 @@ class _Reports:
         return True
 
     def ends(self) -> tuple[PartitionEnd, ...]:
-        return tuple(PartitionEnd(partition, *end) for partition, end in sorted(self._ends.items()))
+        return tuple([PartitionEnd(partition, *self._ends[partition]) for partition in sorted(self._ends)])
 
 
 class MemoryAppender:

@@ -117,7 +117,7 @@ class Upserts:
     ) -> _Answer:
         """What is said of an operation that is in the log: at once, or once it is applied."""
         token = told.operation_id = operation_id(secret, operation)
-        queued = {"accepted": operation.accepted, "operation_id": token}
+        queued = {"accepted": told.records, "operation_id": token}
         if b"prefer" not in headers or (seconds := wait_seconds(scope, parts.settings.max_wait_seconds)) is None:
             return 202, "Queued", queued, ()
         applied = ((b"preference-applied", b"wait=%g" % seconds),)

@@ -22,10 +22,10 @@ def valid(sent: str | None) -> str | None:
 
 def unsampled() -> str:
     """A new trace that nobody samples."""
-    ids = f"{_random.getrandbits(192) | _NOT_ZERO:048x}"
+    ids = (_random.getrandbits(192) | _NOT_ZERO).to_bytes(24).hex()
     return f"00-{ids[:32]}-{ids[32:]}-00"
 
 
 def new_request_id() -> str:
     """A name for a request and its events: 32 hexadecimal digits."""
-    return f"{_random.getrandbits(128):032x}"
+    return _random.randbytes(16).hex()
