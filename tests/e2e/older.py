@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.checkout import git
 from tests.schemas.test_evolution import PROGRAM
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("foldline", "processors", "producers", "projections", "schemas")
 # Before events had ids (`Idempotency-Key`): with other schemas of events, and a migration less.
 OLDER = "e229ec37474c0735a6efd6dd87a9d97796714c1e"
@@ -23,17 +23,16 @@ NEW: Version = {}
 
 def released() -> str:
     """The release before the commit that is checked out, as its tag; while there is none, `OLDER`."""
-    command = ["git", "describe", "--tags", "--abbrev=0", "--match=v*", "HEAD^"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or OLDER
+    tag = git("describe", "--tags", "--abbrev=0", "--match=v*", "HEAD^")
+    return OLDER if tag is None else tag.decode().strip()
 
 
 def older(commit: str, directory: Path) -> Version:
     """The variables by which Python takes that version, which is unpacked there, for this one."""
-    archive = subprocess.run(["git", "archive", commit, *PACKAGES], cwd=ROOT, capture_output=True, check=False)
-    if archive.returncode:
-        pytest.skip(f"the history does not reach back to {commit[:7]}: `git fetch --unshallow`")
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as packed:
+    archive = git("archive", commit, *PACKAGES)
+    if archive is None:
+        pytest.skip(f"there is no git, or the history does not reach back to {commit[:7]}: `git fetch --unshallow`")
+    with tarfile.open(fileobj=io.BytesIO(archive)) as packed:
         packed.extractall(directory, filter="data")
     version = {"PYTHONPATH": str(directory)}
     command = [*PROGRAM[:-2], "-c", "import foldline; print(foldline.__file__)"]
