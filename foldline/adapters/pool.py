@@ -75,7 +75,9 @@ class Database:
     async def fetch(self, query: str, parameters: Parameters = ()) -> Rows:
         """The rows of a statement. Raises `Unreachable`, and `BadData` where the data themselves are refused.
 
-        A statement that the server does not answer is left to itself, with its connection: both return when it does.
+        Where the connection ends before there is an answer it is asked once more, though it may have been committed: it has
+        to be a statement that may be repeated. One that the server does not answer is left to itself, with its connection:
+        both return when it does.
         """
         task = asyncio.create_task(self._fetch(query, parameters))
         task.add_done_callback(_forget)

@@ -61,6 +61,16 @@ class Place:
     def gateway(self) -> SealedLog:
         return SealedLog(self.gate, self._database.fetch, self.settings)  # type: ignore[arg-type]
 
+    def repeating(self) -> SealedLog:
+        """A gateway that asks the database twice to make keys and to begin deletions, as where an answer is lost."""
+
+        async def fetch(query: str, parameters: Any) -> list[tuple[Any, ...]]:
+            if "keys_for" in query or "begin_deletions" in query:
+                await self._database.fetch(query, parameters)
+            return await self._database.fetch(query, parameters)
+
+        return SealedLog(self.gate, fetch, self.settings)  # type: ignore[arg-type]
+
     def sql(self, query: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.settings.database_url) as connection:
             return connection.execute(query.encode()).fetchall()
@@ -273,6 +283,15 @@ async def upserts_and_deletes_in_one_request_take_effect_in_their_order(at: Plac
     await send(one, ("deleted", None))
     assert await at.user() == ("deleted", {}, 7)
     assert at.living_keys() == 0
+
+
+@case
+async def a_request_is_begun_again_whose_answer_was_lost_on_its_way(at: Place) -> None:
+    one = at.repeating()
+    await send(one, (None, "before"))
+    await send(one, (None, SECRET), ("deleted", None), ("active", "after"))
+    assert await at.user() == ("active", {"v": "after"}, 4)
+    assert at.living_keys() == 1
 
 
 @case
