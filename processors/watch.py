@@ -58,8 +58,9 @@ class Watch:
             self._ready_file.touch()
 
     def released(self) -> None:
-        """They were given back, or are about to be."""
+        """They were given back or lost, or are about to be."""
         self.applied, self.published = None, {}
+        self._why = "its partitions were given back or lost, and no others were assigned yet"
 
     def begins_again(self, failure: FoldlineError) -> None:
         """Everything in memory is dropped because of that."""

@@ -28,4 +28,4 @@ def init(data_dir: DataDir = None) -> None:
     said = f"database: {', '.join(ran) or 'up to date'}; topics: present, as they must be"
     if settings.schema_registry_url:
         said += f"; schemas: {', '.join(registered) or 'registered before'}, compatible both ways"
-    console.print(said)
+    console.print(said, soft_wrap=True)

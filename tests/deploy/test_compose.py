@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache
 from typing import Any
@@ -66,7 +67,8 @@ def test_settings_are_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(key, value)
     settings = Settings()
     assert settings.kafka_bootstrap in _filled(services()["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"])
-    assert settings.database_url == "postgresql://foldline:foldline@postgres/foldline"
+    assert settings.database_url == "postgresql://foldline@postgres/foldline"
+    assert os.environ["PGPASSWORD"] == _filled(services()["postgres"]["environment"]["POSTGRES_PASSWORD"])
 
 
 @pytest.mark.parametrize("name", MANY)

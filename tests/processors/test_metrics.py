@@ -183,8 +183,12 @@ def test_health_is_what_the_loop_does(tmp_path: Path) -> None:
     assert (watch.stalled(), watch.applied) == (None, {("items.upserts.v1", 0): 9})
 
     watch.released()
+    assert watch.not_ready() == "its partitions were given back or lost, and no others were assigned yet"
     watch.begins_again(Unreachable("PostgreSQL cannot be reached"))
     assert (watch.stalled(), watch.not_ready()) == (None, "it begins again: PostgreSQL cannot be reached")
+    watch.assigned({})
+    watch.released()  # what was said of the last time is not said of this one
+    assert watch.not_ready() == "its partitions were given back or lost, and no others were assigned yet"
     watch.assigned({})  # more processors than partitions: it stands by
     assert watch.not_ready() is None
 
