@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -70,8 +70,20 @@ def load(target: str) -> Any:
 app = typer.Typer(cls=_Program, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        from foldline.adapters.compiled import States
+
+        print(f"foldline {version('foldline')}, {'with' if States is not None else 'without'} the compiled fold")
+        raise typer.Exit
+
+
 @app.callback()
-def program() -> None:
+def program(
+    _: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)] = False,
+) -> None:
     """Foldline keeps a recommendation engine's catalogue and users in step with the business that owns them."""
 
 

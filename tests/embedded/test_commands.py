@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from foldline.adapters.compiled import States
 from foldline.cli import COMMANDS, load
 from tests.keys import MASTER_KEY_FILE
 
@@ -29,6 +31,12 @@ def test_help_lists_every_command(tmp_path: Path) -> None:
     code, out, _ = foldline(tmp_path, "--help")
     assert code == 0
     assert [name for name in COMMANDS if f" {name} " not in out] == []
+
+
+def test_it_says_its_version_and_how_it_folds(tmp_path: Path) -> None:
+    code, out, _ = foldline(tmp_path, "--version")
+    how = "without" if States is None else "with"
+    assert (code, out) == (0, f"foldline {version('foldline')}, {how} the compiled fold\n")
 
 
 @pytest.mark.parametrize("command", ["up", "stop", "db-url", "kafka-url", "settings"])
