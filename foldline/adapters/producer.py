@@ -37,7 +37,7 @@ EVENT_TYPE: dict[Kind, bytes] = {"items": b"foldline.item.upserted.v1", "users":
 EVENT_SOURCE = b"/foldline/gateway"
 
 Header = tuple[str, bytes]
-_CONSTANT: dict[Kind, list[Header]] = {
+_KIND_HEADERS: dict[Kind, list[Header]] = {
     kind: [("ce_specversion", b"1.0"), ("ce_type", event_type), ("ce_source", EVENT_SOURCE)]
     for kind, event_type in EVENT_TYPE.items()
 }
@@ -95,7 +95,7 @@ def headers_of(kind: Kind, event: Upsert, traceparent: str) -> list[Header]:
     Source: https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/kafka-protocol-binding.md
     """
     return [
-        *_CONSTANT[kind],
+        *_KIND_HEADERS[kind],
         ("ce_time", format_rfc3339(event.received_at).encode()),
         ("traceparent", traceparent.encode()),
     ]
