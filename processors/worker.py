@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from typing import NamedTuple
 
 from foldline.adapters.codec import UPSERTS_TOPIC, Registry
@@ -48,24 +49,25 @@ class Worker:
         self._kinds: dict[str, Kind] = {settings.topic_prefix + topic: kind for kind, topic in UPSERTS_TOPIC.items()}
         self._ports = ports
         self.steps = Steps()
-        self._store = ports.store("foldline process: load", self.steps)
-        self._commit_store = ports.store("foldline process: commit", self.steps)
-        self._folder = BatchFolder(
-            self._store,
-            ports.registry,
-            ports.masters,
-            settings.partitions,
-            settings.cache_bytes,
-            self.steps,
-            compiled=settings.compiled,
-        )
+        with ExitStack() as opened:  # who fails here has no worker to close
+            store, commit_store, publish_store = (
+                opened.enter_context(closing(ports.store(f"foldline process: {name}", self.steps)))
+                for name in ("load", "commit", "publish")
+            )
+            self._folder = BatchFolder(
+                store,
+                ports.registry,
+                ports.masters,
+                settings.partitions,
+                settings.cache_bytes,
+                self.steps,
+                compiled=settings.compiled,
+            )
+            topics = ports.topics(self.steps)
+            opened.pop_all()
+        self._store, self._commit_store = store, commit_store
         self._publisher = Publisher(
-            ports.store("foldline process: publish", self.steps),
-            ports.topics(self.steps),
-            ports.log,
-            settings.pending_bytes,
-            settings.publish_interval_seconds,
-            self.steps,
+            publish_store, topics, ports.log, settings.pending_bytes, settings.publish_interval_seconds, self.steps
         )
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="committer")
         self._inflight: tuple[Future[None], Batch] | None = None

@@ -117,12 +117,15 @@ def generations(connection: Connection) -> list[Generation]:
         return [Generation(*row) for row in connection.execute(_SQL["generations"]).fetchall()]
 
 
-def hold(connection: Connection) -> None:
-    """Keeps everybody else from building and dropping generations while this connection lasts. Raises `FoldlineError`."""
+def hold(connection: Connection, seconds: float = 0) -> None:
+    """Keeps everybody else from building and dropping generations while this connection lasts. Raises `FoldlineError` where
+    somebody does so for `seconds` more."""
+    deadline = time.monotonic() + seconds
     with translated():
-        row = connection.execute(_SQL["lock_generations"]).fetchone()
-    if row is None or not row[0]:
-        raise FoldlineError("another rebuild or verification is under way: wait for it, or end it")
+        while not connection.execute(_SQL["lock_generations"]).fetchall()[0][0]:
+            if time.monotonic() >= deadline:
+                raise FoldlineError("another rebuild or verification is under way: wait for it, or end it")
+            time.sleep(random.uniform(0, RETRY_SECONDS))
 
 
 def begin(connection: Connection, purpose: str, *, resume: bool = True) -> tuple[int, bool]:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from foldline.adapters.codec import UPSERTS_TOPIC
 from foldline.adapters.consumer import reader_config
-from foldline.adapters.postgres import Connection
+from foldline.adapters.postgres import Connection, translated
 from foldline.adapters.topics import TIMEOUT_SECONDS
 from foldline.cli.context import NEGATIVE, DataDir, Json, settings_for
 from foldline.cli.orgs import connected
@@ -28,6 +28,8 @@ from projections import generations
 from projections.state import Partition
 
 SWAP, VERIFY = "rebuild", "verify"
+# More than the server needs to end a session.
+HELD_SECONDS = 10.0
 
 
 def rebuild(
@@ -42,7 +44,7 @@ def rebuild(
     if swap and as_of is not None:
         raise typer.BadParameter("a generation of the past cannot take the live one's place", param_hint="--as-of")
     settings = settings_for(data_dir)
-    with connected(settings) as connection, _building(connection, f"as of {as_of}" if as_of else SWAP) as generation:
+    with connected(settings) as connection, building(settings, connection, f"as of {as_of}" if as_of else SWAP) as generation:
         live = generations.live_generation(connection)
         assert live is not None
         ends = rebuilds.positions(connection, settings, live)
@@ -71,7 +73,7 @@ def rebuild(
 def verify(data_dir: DataDir = None, as_json: Json = False) -> None:
     """Replay the log into a scratch generation and compare it, row by row, with the live one at the same position."""
     settings = settings_for(data_dir)
-    with connected(settings) as connection, _building(connection, VERIFY, resume=False) as generation:
+    with connected(settings) as connection, building(settings, connection, VERIFY, resume=False) as generation:
         live = generations.live_generation(connection)
         assert live is not None
         total = sum(rebuilds.positions(connection, settings, live).values())
@@ -90,7 +92,7 @@ def verify(data_dir: DataDir = None, as_json: Json = False) -> None:
 
 
 @contextmanager
-def _building(connection: Connection, purpose: str, *, resume: bool = True) -> Iterator[int]:
+def building(settings: Settings, connection: Connection, purpose: str, *, resume: bool = True) -> Iterator[int]:
     """A generation to build. Where somebody cancels, nothing of it is left; where a server fails, the next one goes on."""
     generations.hold(connection)
     generation, resumed = generations.begin(connection, purpose, resume=resume)
@@ -99,7 +101,12 @@ def _building(connection: Connection, purpose: str, *, resume: bool = True) -> I
             typer.echo(f"going on with generation {generation}", err=True)
         yield generation
     except (KeyboardInterrupt, typer.Abort):
-        generations.drop(connection, generation)
+        with translated():
+            connection.cancel_safe()  # it may be in the middle of a statement, where it can be asked nothing more
+        connection.close()
+        with connected(settings) as another:
+            generations.hold(another, HELD_SECONDS)
+            generations.drop(another, generation)
         typer.echo(f"cancelled: nothing is left of generation {generation}", err=True)
         raise
 

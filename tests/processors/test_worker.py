@@ -9,6 +9,7 @@ import pytest
 
 from foldline.adapters.codec import BundledRegistry
 from foldline.adapters.memory import MemoryLog, MemoryLogReader, MemoryRecord
+from foldline.domain.errors import Unreachable
 from foldline.domain.records import Upsert
 from foldline.embedded.processes import until
 from foldline.settings import Settings
@@ -142,3 +143,23 @@ def test_what_waits_for_more_waits_no_longer_than_the_interval(slow: Slow) -> No
     assert until(lambda: slow.published == [1], PATIENCE_SECONDS)
     slow.worker.handle(slow.records(1, 3))
     assert until(lambda: slow.published == [1, 2], PATIENCE_SECONDS)
+
+
+def test_a_worker_that_cannot_begin_closes_what_it_had_opened() -> None:
+    log, closed = MemoryLog(REGISTRY, 1), list[str]()
+
+    class Store(MemoryStateStore):
+        def __init__(self, name: str) -> None:
+            super().__init__(MemoryDatabase({kind: log.topic_id(kind) for kind in log.topics}, 1))
+            self.name = name
+
+        def close(self) -> None:
+            closed.append(self.name.removeprefix("foldline process: "))
+
+    def away(_: object) -> CountingTopics:
+        raise Unreachable("the schema registry is away")
+
+    ports = Ports(lambda name, _steps: Store(name), away, MemoryLogReader(log), REGISTRY, MASTERS)
+    with pytest.raises(Unreachable):
+        Worker(Settings(partitions=1), ports)
+    assert sorted(closed) == ["commit", "load", "publish"]
