@@ -19,7 +19,7 @@ class Plan(NamedTuple):
 
 
 PLANS = {
-    "quick": Plan(150_000, 400_000, 4, 3),
+    "quick": Plan(120_000, 400_000, 4, 3),
     "normal": Plan(400_000, 1_000_000, 8, 3),
     "full": Plan(600_000, 1_000_000, 10, 5, variants=True),
 }
