@@ -14,6 +14,9 @@ export REQUESTS_CA_BUNDLE ?= $(CERTIFICATES)
 # What is built has the time of the commit, so that the same commit gives the same bytes.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 
+# Each process has servers of its own, and a file of tests stays with one.
+PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast check format bench growth docs overload chaos mutants fuzz fuzz-bytes audit sbom dist types clean
 
@@ -39,10 +42,10 @@ demo: $(READY) ## start the whole stack, load the examples and show the result (
 	@$(BIN)/python examples/demo.py $(ARGS)
 
 test: $(READY) ## run the whole test suite, against real Kafka, PostgreSQL and Chromium
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 test-fast: $(READY) ## run the tests that need no server
-	@$(BIN)/python -m pytest -m "not server" $(ARGS)
+	@$(PYTEST) -m "not server" $(ARGS)
 
 check: $(READY) ## lint, formatting, types, import contracts, compatibility of the schemas, speed of the hot paths
 	$(BIN)/ruff check .

@@ -44,7 +44,10 @@ def rebuild(
     if swap and as_of is not None:
         raise typer.BadParameter("a generation of the past cannot take the live one's place", param_hint="--as-of")
     settings = settings_for(data_dir)
-    with connected(settings) as connection, building(settings, connection, f"as of {as_of}" if as_of else SWAP) as generation:
+    with (
+        connected(settings) as connection,
+        building(settings, connection, f"as of {as_of}" if as_of else SWAP) as generation,
+    ):
         live = generations.live_generation(connection)
         assert live is not None
         ends = rebuilds.positions(connection, settings, live)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -65,7 +64,7 @@ def test_what_is_sent_comes_back_as_text(path: str, hostile: Owned, gateway: Gat
                 assert "<script" not in answer.headers.get("location", "")
 
 
-@pytest.mark.parametrize("path", ["/sign-in", "/sign-up", "/nowhere", f"/link/{secrets.token_urlsafe(32)}"])
+@pytest.mark.parametrize("path", ["/sign-in", "/sign-up", "/nowhere", f"/link/{'A' * 43}"])
 def test_forms_and_error_pages_escape_too(path: str, gateway: Gateway) -> None:
     with Visitor(gateway) as nobody:
         answer = nobody.send_form(path, email=MARKUP, organisation=MARKUP, name=MARKUP, next=MARKUP, password="x")
