@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import orjson
 import psycopg
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from foldline.adapters.codec import STATE_TOPIC, UPSERTS_TOPIC, UpsertCodec, decoder
 from foldline.adapters.consumer import arrived, reader_config, watermarks
@@ -129,11 +130,22 @@ def wait_readable(settings: Settings, seconds: float = 60) -> None:
     )
     try:
         for partition in partitions:
-            end = written.get_watermark_offsets(partition, 30)[1]
-            assert until(lambda: committed.get_watermark_offsets(partition, 30)[1] >= end, seconds)  # noqa: B023
+            end = _end(written, partition, seconds)
+            assert until(lambda: _end(committed, partition, seconds) >= end, seconds)  # noqa: B023
     finally:
         committed.close()
         written.close()
+
+
+def _end(consumer: Consumer, partition: TopicPartition, seconds: float) -> int:
+    """Kafka does not know at once who leads a partition that has just been made."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return int(consumer.get_watermark_offsets(partition, seconds)[1])
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > deadline:
+                raise
 
 
 def table(settings: Settings) -> dict[Entity, dict[str, Any]]:
