@@ -26,6 +26,8 @@ from projections.sql import queries
 from projections.state import Commit, DeadLetter, Erasure, Keyring, Partition, Position
 
 _SQL = queries("states")
+# By then an erasure is published, most often. Its segment rolls only at what comes more than the lag after that.
+PUBLISHED_SECONDS = 5.0
 
 
 class PostgresStateStore:
@@ -44,7 +46,7 @@ class PostgresStateStore:
             raise FoldlineError("the database has no generation of state: run `foldline init`")
         self.generation = generation
         self._sql = {name: text.replace("{schema}", schema_name(generation)) for name, text in _SQL.items()}
-        self._lag_seconds = settings.state_compaction_lag_seconds
+        self._again_seconds = settings.state_compaction_lag_seconds + settings.publish_interval_seconds + PUBLISHED_SECONDS
         self._topics = {kind: settings.topic_prefix + topic for kind, topic in UPSERTS_TOPIC.items()}
         self._kinds = {topic: kind for kind, topic in self._topics.items()}
         with translated():
@@ -165,7 +167,7 @@ class PostgresStateStore:
             "last_digests": [move.last_digest for move in moves.values()],
             "users_topic": self._topics["users"],
             "erased": orjson.dumps([_erased(erasure) for erasure in commit.erasures]).decode(),
-            "lag_seconds": self._lag_seconds,
+            "lag_seconds": self._again_seconds,
         }
         return "\n".join([*statements, "COMMIT"]).encode(), parameters
 

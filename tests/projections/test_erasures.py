@@ -26,6 +26,7 @@ from foldline.settings import Settings
 from producers.sealing import SealedLog
 from projections import generations
 from projections.erasures import Erasure, Proof, as_json, erasures, prove
+from projections.tables import PUBLISHED_SECONDS
 from tests.keys import MASTERS
 from tests.pipeline import append, append_raw, prepared, produce, running, wait_applied
 
@@ -95,11 +96,22 @@ def test_the_proof_of_an_erasure_holds(erased: Settings) -> None:
     assert (proof.keys_destroyed, proof.keys_living, proof.keys_left) == (1, 0, 0)
     assert (proof.events, proof.sealed, proof.plain, proof.readable, proof.undecodable) == (3, 2, 0, 0, 0)
     assert (proof.behind, proof.waiting) == (0, None)
-    assert proof.compacted_by - proof.erased_at == timedelta(seconds=erased.state_compaction_lag_seconds + 600)
+    published = PUBLISHED_SECONDS + erased.publish_interval_seconds
+    assert proof.compacted_by - proof.erased_at == timedelta(seconds=erased.state_compaction_lag_seconds + published + 600)
     assert moves[-1][0] == moves[-1][1] > 3
     shown = as_json(proof)
     assert list(shown)[:2] == ["holds", "faults"]
     assert orjson.loads(orjson.dumps(shown))["erased_at"].endswith("Z")
+
+
+def test_it_is_published_again_after_the_lag_even_if_it_was_published_late(erased: Settings) -> None:
+    lag = timedelta(seconds=erased.state_compaction_lag_seconds)
+    with sql(erased) as control:
+        ((later,),) = control(
+            "SELECT p.due_at - e.erased_at FROM foldline_control.pending_publications p"
+            " JOIN foldline_control.erasures e ON (e.org_id, e.user_id) = (p.org_id, p.entity_id)"
+        ).fetchall()
+    assert later > lag + timedelta(seconds=erased.publish_interval_seconds)
 
 
 def test_states_of_before_the_erasure_are_counted_until_they_must_be_gone(settings: Settings) -> None:
