@@ -29,7 +29,7 @@ from projections.state import Partition
 
 SWAP, VERIFY = "rebuild", "verify"
 # More than the server needs to end a session.
-HELD_SECONDS = 10.0
+SESSION_END_SECONDS = 10.0
 
 
 def rebuild(
@@ -108,7 +108,7 @@ def building(settings: Settings, connection: Connection, purpose: str, *, resume
             connection.cancel_safe()  # it may be in the middle of a statement, where it can be asked nothing more
         connection.close()
         with connected(settings) as another:
-            generations.hold(another, HELD_SECONDS)
+            generations.hold(another, SESSION_END_SECONDS)
             generations.drop(another, generation)
         typer.echo(f"cancelled: nothing is left of generation {generation}", err=True)
         raise
