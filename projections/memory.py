@@ -6,7 +6,9 @@ threads. `MemoryStateStore` and `MemoryStateTopics` are one worker's connections
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -35,7 +37,7 @@ class MemoryDatabase:
         self.keys: dict[bytes, bytes | None] = {}
         self.ended: set[bytes] = set()
         self.key_ends: dict[str, list[bytes]] = {}
-        self.erasures: list[Erasure] = []
+        self.erasures: list[tuple[Erasure, int]] = []  # and when, in microseconds
         self.positions: dict[Partition, Position] = {
             (kind, partition): Position(0, 0, topic_id, None, None)
             for kind, topic_id in topic_ids.items()
@@ -99,7 +101,9 @@ class MemoryStateStore:
             database.letters |= letters
             for erasure in commit.erasures:
                 _erase_letters(database.letters, erasure)
-            database.erasures += commit.erasures
+            for erasure, at in database.erasures:
+                _erase_letters(database.letters, erasure, at)
+            database.erasures += [(erasure, time.time_ns() // 1000) for erasure in commit.erasures]
             ended = {key_id for erasure in commit.erasures for key_id in erasure.keys}
             database.keys |= dict.fromkeys(ended & database.keys.keys())
             database.ended |= ended
@@ -172,10 +176,12 @@ class MemoryStateTopics:
         self._epochs.clear()
 
 
-def _erase_letters(letters: dict[tuple[Kind, int, int], DeadLetter], erasure: Erasure) -> None:
+def _erase_letters(letters: dict[tuple[Kind, int, int], DeadLetter], erasure: Erasure, at: float = math.inf) -> None:
+    """On another partition than the user's, what was logged by then lies before the erasure."""
     key = message_key(erasure.org_id, erasure.user_id)
     for place, letter in letters.items():
-        before = letter.partition != erasure.partition or letter.offset <= erasure.offset
+        astray = letter.partition != erasure.partition
+        before = letter.logged_at <= at if astray else letter.offset <= erasure.offset
         named = key in (letter.key, message_key(letter.org_id or "", letter.entity_id or ""))
         if letter.kind == "users" and letter.value is not None and before and named:
             letters[place] = letter._replace(value=None, field="", message=ERASED)

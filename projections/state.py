@@ -62,7 +62,8 @@ ERASED = "it was erased with its user"  # the message of a dead letter whose val
 class Erasure(NamedTuple):
     """A user's erasure by the delete event at this place, and the keys that it ends.
 
-    In the commit that has it, also the values of the user's dead letters go that lie before it.
+    In the commit that has it, also the values of the user's dead letters go that lie before it. A letter that lies before it
+    and is committed after it, since its partition is another one, is committed without its value.
     """
 
     org_id: str

@@ -18,12 +18,13 @@ from foldline.adapters.codec import UPSERTS_TOPIC
 from foldline.adapters.postgres import Connection, connect, translated
 from foldline.adapters.topics import admin_client, describe_topics
 from foldline.domain.errors import BadData, Conflict, FoldlineError
+from foldline.domain.keys import split_key
 from foldline.domain.records import KINDS, Kind, State
 from foldline.settings import Settings
 from foldline.steps import Steps
 from projections.generations import live_generation, schema_name
 from projections.sql import queries
-from projections.state import Commit, DeadLetter, Erasure, Keyring, Partition, Position
+from projections.state import ERASED, Commit, DeadLetter, Erasure, Keyring, Partition, Position
 
 _SQL = queries("states")
 # By then an erasure is published, most often. Its segment rolls only at what comes more than the lag after that.
@@ -157,6 +158,8 @@ class PostgresStateStore:
             statements = [self._sql["lock_erasures"], *statements, self._sql["scrub_erased"]]
         if commit.erasures:
             statements.append(self._sql["erase"])
+        if named := _named(commit.letters):
+            statements.append(self._sql["erase_late"])
         parameters = {
             "generation": self.generation,
             "topics": [self._topics[kind] for kind, _ in moves],
@@ -168,6 +171,8 @@ class PostgresStateStore:
             "users_topic": self._topics["users"],
             "erased": orjson.dumps([_erased(erasure) for erasure in commit.erasures]).decode(),
             "lag_seconds": self._again_seconds,
+            "named": orjson.dumps(named).decode(),
+            "erased_message": ERASED,
         }
         return "\n".join([*statements, "COMMIT"]).encode(), parameters
 
@@ -181,6 +186,17 @@ def _state(*row: Any) -> State:
 
 def _erased(erasure: Erasure) -> dict[str, Any]:
     return erasure._asdict() | {"keys": [key_id.hex() for key_id in erasure.keys]}
+
+
+def _named(letters: Sequence[DeadLetter]) -> list[tuple[int, int, str, str]]:
+    """The users that dead letters name, in themselves or by their keys: partition, offset, organisation and id."""
+    return [
+        (letter.partition, letter.offset, org_id, user_id)
+        for letter in letters
+        if letter.kind == "users"
+        for org_id, user_id in {(letter.org_id, letter.entity_id), split_key(letter.key or b"") or (None, None)}
+        if org_id is not None and user_id is not None
+    ]
 
 
 def ensure_positions(connection: Connection, settings: Settings) -> None:

@@ -90,6 +90,17 @@ WHERE t.org_id = s.org_id AND t.user_id = s.user_id AND t.attributes <> '{}' AND
 -- Destroys keys, and does what belongs to it.
 SELECT foldline_control.erase(%(generation)s, %(users_topic)s, %(erased)s::jsonb, %(lag_seconds)s);
 
+-- name: erase_late
+-- Dead letters that come after the erasure of whom they name, though they lie before it: those on a partition that is not the
+-- user's, and those of a generation that is behind. Whoever erases meanwhile is waited for, or sees them.
+SELECT pg_advisory_xact_lock_shared(7022868215640286822);
+UPDATE foldline_control.dead_letters d SET value = NULL, field = '', message = %(erased_message)s
+FROM jsonb_array_elements(%(named)s::jsonb) AS n
+JOIN foldline_control.erasures e ON e.org_id = n ->> 2 AND e.user_id = n ->> 3 AND e.topic = %(users_topic)s
+WHERE d.generation = %(generation)s AND d.topic = e.topic AND d.partition = (n -> 0)::integer
+    AND d."offset" = (n -> 1)::bigint AND d.value IS NOT NULL
+    AND CASE WHEN d.partition = e.partition THEN d."offset" <= e."offset" ELSE d.logged_at <= e.erased_at END;
+
 -- name: keys
 -- The keys of these ids that there are. One that this generation has ended is empty; of the live one those are all that are
 -- destroyed. Any other that is destroyed is NULL.

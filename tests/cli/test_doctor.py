@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import chdir, closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +42,7 @@ from foldline.settings import Settings
 from producers.tenants import create_organisation, keys, revoke_key
 from projections import generations
 from tests.adapters.test_registry import proxied
+from tests.clock import OwnClock
 from tests.keys import MASTER_KEY_FILE
 from tests.pipeline import append, append_raw, prepared, running, wait_applied
 from tests.registry import ask, register
@@ -89,9 +89,12 @@ def variables_of(settings: Settings) -> dict[str, str]:
     }
 
 
-def run(directory: Path, environment: dict[str, str], *arguments: str) -> Any:
+DOCTOR = (sys.executable, "-m", "foldline", "doctor")
+
+
+def run(directory: Path, environment: dict[str, str], *arguments: str, program: Sequence[str] = DOCTOR) -> Any:
     """The program, from outside."""
-    command = [sys.executable, "-m", "foldline", "doctor", *arguments]
+    command = [*program, *arguments]
     return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -255,24 +258,14 @@ def test_a_clock_that_a_record_tells_of(settings: Settings, tmp_path: Path) -> N
     assert 115 < float(message.partition("at least ")[2].partition(" s")[0]) <= 120
 
 
-# Kafka's client waits by the time of day, for ever under a clock that is not the kernel's: so without it.
-CLOCK_ALONE = """
-from foldline.cli.doctor import clock, database, deployment
-examined = deployment.deployment_of(None)
-assert [finding.status for finding in database.reach(examined)] == ["ok"]
-for finding in clock.of_database(examined):
-    print(*finding)
-"""
-
-
-@pytest.mark.parametrize(("step", "side"), [("+90s", "behind"), ("-90s", "ahead of")])
-def test_a_clock_of_this_machine(settings: Settings, tmp_path: Path, step: str, side: str) -> None:
-    if not (faketime := shutil.which("faketime")):
-        pytest.skip("faketime is not installed")
-    command = [faketime, "-f", step, sys.executable, "-c", CLOCK_ALONE]
-    done = subprocess.run(command, env=variables_of(settings), capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.startswith(f"fault PostgreSQL's clock is 90.0 s {side} this machine's: ")
-    assert "NTP" in done.stdout
+@pytest.mark.parametrize(("ahead", "side"), [(90, "behind"), (-90, "ahead of")])
+def test_a_clock_of_this_machine(settings: Settings, tmp_path: Path, ahead: int, side: str) -> None:
+    clock = OwnClock(tmp_path, "python")
+    clock.set(ahead)
+    environment = variables_of(settings) | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = run(tmp_path, environment, "--json", program=clock.command("doctor"))
+    found = found_in(done.returncode, done.stdout, done.stderr)
+    found.assert_names("database.clock", "fault", f"PostgreSQL's clock is 90.0 s {side} this machine's", remedy="NTP")
 
 
 def test_a_registry_that_is_away(settings: Settings, tmp_path: Path, nobody: str) -> None:

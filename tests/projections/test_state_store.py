@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
@@ -17,8 +19,9 @@ from foldline.domain.keys import message_key
 from foldline.domain.records import ATTRIBUTES_MAX_BYTES, KINDS, Kind, State
 from foldline.domain.times import EARLIEST, LATEST
 from foldline.domain.values import normalised
+from foldline.embedded.processes import until
 from foldline.settings import Settings
-from projections.generations import migrate
+from projections.generations import begin, migrate
 from projections.memory import MemoryDatabase, MemoryStateStore
 from projections.rows import PlainRows, Row
 from projections.sql import queries
@@ -28,7 +31,7 @@ from tests.laws.model import same
 from tests.laws.strategies import AWKWARD_IDS, NUMBERS, Json, objects
 
 PARTITIONS = 2
-ITEMS, USERS = ("items", 0), ("users", 1)
+ITEMS, USERS, ELSEWHERE = ("items", 0), ("users", 1), ("users", 0)
 BEGINNING = Position(0, 0, "topic-1", None, None)
 
 
@@ -244,6 +247,23 @@ class StateStoreContract:
         assert store.letters(("users", 0), 0, 10) == gone[3:]
         assert store.letters(ITEMS, 0, 10) == [item]
 
+    def test_a_letter_that_comes_after_the_erasure_that_it_lies_before_has_no_value(self, store: StateStore) -> None:
+        erasure = Erasure("org_1", "USER-1", 1, 6, "req_9", frozenset())
+        store.commit(batch({USERS: (0, 8)})._replace(erasures=[erasure]))
+        named, keyed = {"entity_id": "USER-1", "key": None}, {"entity_id": None, "key": b"org_1:USER-1"}
+        tomorrow = time.time_ns() // 1000 + 86_400_000_000
+        before = [letter(1, ELSEWHERE, **named), letter(2, ELSEWHERE, **keyed)]
+        others = [
+            letter(3, ELSEWHERE, **named, logged_at=tomorrow),
+            letter(4, ELSEWHERE, entity_id="USER-2", key=b"org_2:USER-1"),
+            letter(5, ELSEWHERE, entity_id=None, key=b"\xff"),
+        ]
+        later, item = letter(8, USERS, **named), letter(1, **named)
+        store.commit(batch({ELSEWHERE: (0, 6), USERS: (8, 9), ITEMS: (0, 2)}, letters=[*before, *others, later, item]))
+        gone = [one._replace(value=None, field="", message=ERASED) for one in before]
+        assert store.letters(ELSEWHERE, 0, 10) == [*gone, *others]
+        assert [*store.letters(USERS, 0, 10), *store.letters(ITEMS, 0, 10)] == [later, item]
+
     def test_published_follows_applied(self, store: StateStore) -> None:
         store.commit(batch({ITEMS: (0, 5), USERS: (0, 5)}))
         store.move_published({ITEMS: (0, 3), USERS: (0, 5)})
@@ -305,6 +325,37 @@ class TestPostgres(StateStoreContract):
         yield store
         for one in opened:
             one.close()
+
+    def test_a_letter_waits_for_an_erasure_that_is_being_committed(
+        self, connect: Callable[[], StateStore], database: str
+    ) -> None:
+        store, astray = connect(), letter(1, ELSEWHERE, entity_id="USER-1")
+        with psycopg.connect(database) as erasing, psycopg.connect(database, autocommit=True) as other:
+            erased = orjson.dumps(
+                [{"org_id": "org_1", "user_id": "USER-1", "partition": 1, "offset": 6, "keys": [], "request_id": ""}]
+            )
+            erasing.execute("SELECT foldline_control.erase(1, 'users.upserts.v1', %s::jsonb, 1)", (erased.decode(),))
+            with ThreadPoolExecutor(1) as thread:
+                committed = thread.submit(store.commit, batch({ELSEWHERE: (0, 2)}, letters=[astray]))
+                waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+                assert until(lambda: other.execute(waits).fetchone() == (True,), 10)
+                erasing.commit()
+                committed.result(10)
+        assert [one.value for one in store.letters(ELSEWHERE, 0, 10)] == [None]
+
+    def test_a_letter_of_a_generation_that_is_behind_has_no_value_where_its_user_is_erased(
+        self, connect: Callable[[], StateStore], database: str
+    ) -> None:
+        erasure = Erasure("org_1", "USER-1", 1, 6, "req_9", frozenset())
+        connect().commit(batch({USERS: (0, 8)})._replace(erasures=[erasure]))
+        with psycopg.connect(database, autocommit=True) as connection:
+            generation, _ = begin(connection, "test")
+        behind = PostgresStateStore(Settings(database_url=database), "test", generation)
+        try:
+            behind.commit(batch({USERS: (0, 3)}, letters=[letter(2, USERS, entity_id="USER-1")]))
+            assert [one.value for one in behind.letters(USERS, 0, 10)] == [None]
+        finally:
+            behind.close()
 
     def test_between_two_messages_no_position_is_locked(
         self, connect: Callable[[], StateStore], database: str, monkeypatch: pytest.MonkeyPatch
