@@ -114,6 +114,12 @@ def ratio(path: Work, fixed: Work) -> float:
         gc.enable()
 
 
+def measured(found: Mapping[str, Work]) -> dict[str, float]:
+    """What is recorded of the paths: the median of a few measurements of each."""
+    fixed = fixed_work()
+    return {name: statistics.median(ratio(path, fixed) for _ in range(ATTEMPTS)) for name, path in found.items()}
+
+
 def slower(found: Mapping[str, Work], recorded: Mapping[str, float]) -> list[Slower]:
     """The paths that take `LIMIT` times what was recorded, however often they are measured."""
     fixed = fixed_work()
@@ -136,10 +142,7 @@ def main() -> None:
     arguments = parser.parse_args()
     recorded: dict[str, dict[str, float]] = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
     if arguments.record:
-        fixed = fixed_work()
-        recorded[VERSION] = {
-            name: round(statistics.median(ratio(path, fixed) for _ in range(ATTEMPTS)), 3) for name, path in paths().items()
-        }
+        recorded[VERSION] = {name: round(value, 3) for name, value in measured(paths()).items()}
         RECORDED.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
     elif VERSION not in recorded:
         print(f"hot paths: nothing is recorded for Python {VERSION}; `python -m benchmarks.hot_paths --record` does it")
