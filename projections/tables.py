@@ -159,7 +159,7 @@ class PostgresStateStore:
         if commit.erasures:
             statements.append(self._sql["erase"])
         if named := _named(commit.letters):
-            statements.append(self._sql["erase_late"])
+            statements += [self._sql["lock_erasures"], self._sql["erase_late"]]
         parameters = {
             "generation": self.generation,
             "topics": [self._topics[kind] for kind, _ in moves],

@@ -76,7 +76,8 @@ ON CONFLICT (org_id, user_id) DO UPDATE SET
     "offset" = excluded."offset", keys = excluded.keys, ids = excluded.ids;
 
 -- name: lock_erasures
--- Whoever folds a generation that is not live writes no states while a key is destroyed, nor the other way round.
+-- Whoever folds a generation that is not live writes no states while a key is destroyed, nor the other way round; and whoever
+-- writes dead letters sees the erasures of meanwhile, or is seen by them.
 SELECT pg_advisory_xact_lock_shared(7022868215640286822);
 
 -- name: scrub_erased
@@ -92,8 +93,7 @@ SELECT foldline_control.erase(%(generation)s, %(users_topic)s, %(erased)s::jsonb
 
 -- name: erase_late
 -- Dead letters that come after the erasure of whom they name, though they lie before it: those on a partition that is not the
--- user's, and those of a generation that is behind. Whoever erases meanwhile is waited for, or sees them.
-SELECT pg_advisory_xact_lock_shared(7022868215640286822);
+-- user's, and those of a generation that is behind.
 UPDATE foldline_control.dead_letters d SET value = NULL, field = '', message = %(erased_message)s
 FROM jsonb_array_elements(%(named)s::jsonb) AS n
 JOIN foldline_control.erasures e ON e.org_id = n ->> 2 AND e.user_id = n ->> 3 AND e.topic = %(users_topic)s

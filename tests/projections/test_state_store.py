@@ -230,7 +230,7 @@ class StateStoreContract:
         named = {"entity_id": "USER-1", "key": b"other"}
         keyed = {"entity_id": "USER-2", "key": b"org_1:USER-1"}
         theirs = [letter(1, USERS, **named), letter(2, USERS, **keyed), letter(3, USERS, **nameless | {"key": keyed["key"]})]
-        astray = letter(9, ("users", 0), **named)
+        astray = letter(9, ELSEWHERE, **named)
         later = letter(7, USERS, **named)
         others = [
             letter(0, USERS, entity_id="USER-2", key=b"org_1:USER-2"),
@@ -238,13 +238,13 @@ class StateStoreContract:
             letter(5, USERS, **nameless | {"key": None}),
         ]
         item = letter(1, entity_id="USER-1", key=b"org_1:USER-1")
-        moves = {ITEMS: (0, 3), USERS: (0, 5), ("users", 0): (0, 10)}
+        moves = {ITEMS: (0, 3), USERS: (0, 5), ELSEWHERE: (0, 10)}
         store.commit(batch(moves, letters=[*theirs[:2], astray, *others[:2], item]))
         erasure = Erasure("org_1", "USER-1", 1, 6, "req_9", frozenset())
         store.commit(batch({USERS: (5, 8)}, letters=[theirs[2], others[2], later])._replace(erasures=[erasure]))
         gone = [one._replace(value=None, field="", message=ERASED) for one in (*theirs, astray)]
         assert store.letters(USERS, 0, 10) == sorted([*gone[:3], *others, later], key=lambda one: one.offset)
-        assert store.letters(("users", 0), 0, 10) == gone[3:]
+        assert store.letters(ELSEWHERE, 0, 10) == gone[3:]
         assert store.letters(ITEMS, 0, 10) == [item]
 
     def test_a_letter_that_comes_after_the_erasure_that_it_lies_before_has_no_value(self, store: StateStore) -> None:
