@@ -153,9 +153,10 @@ class Server(uvicorn.Server):
         for listener in self._accepting:
             asyncio.get_running_loop().remove_reader(listener)
             listener.close()
-        if self._importer is not None:
-            await self._importer.stop()
-        await super().shutdown(sockets)
+        async with asyncio.TaskGroup() as ending:
+            if self._importer is not None:
+                ending.create_task(self._importer.stop())
+            await super().shutdown(sockets)
         if self._looking is not None:
             self._looking.cancel()
 

@@ -233,6 +233,7 @@ def test_by_keyboard_alone_from_signing_in_to_live(owner: Person, arrive: Arriva
     person = arrive()
     keyboard = person.page.keyboard
     person.page.goto("/sign-in")
+    expect(person.field("E-mail address")).to_be_focused()
     keyboard.type(owner.email)
     tab_to(person, person.field("Password"))
     keyboard.type(owner.password)

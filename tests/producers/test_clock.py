@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from foldline.embedded.processes import until
@@ -15,7 +14,7 @@ from foldline.settings import Settings
 from producers.gateway.server import END_SECONDS
 from tests.clock import HOUR_SECONDS, WAYS, OwnClock
 from tests.producers.conftest import NewOrg
-from tests.producers.test_commands import client_of, environment
+from tests.producers.test_commands import accepts, client_of, environment
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -44,10 +43,3 @@ def test_it_drains_and_ends(stage: Settings, new_org: NewOrg, way: str, tmp_path
         assert gateway.wait(END_SECONDS + 5) == 1
     said = [line["event"] for line in lines()]
     assert len([event for event in said if event.startswith("the clock was set back")]) == 1, said
-
-
-def accepts(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
-    except httpx.ConnectError:
-        return False

@@ -11,15 +11,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from foldline.embedded.processes import until
 from foldline.settings import Settings
+from producers.imports.child import GRACE_SECONDS
 from tests.producers.test_ingest import applied
 
 PROGRAM = str(Path(sys.executable).with_name("foldline"))
@@ -62,6 +64,14 @@ def gateway_process(settings: Settings, *options: str, **others: Any) -> Iterato
 
 def client_of(url: str, key: str) -> httpx.Client:
     return httpx.Client(base_url=url, headers={"X-API-KEY": key}, timeout=40, trust_env=False)
+
+
+def accepts(url: str) -> bool:
+    """Whether the gateway takes new connections."""
+    try:
+        return httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
+    except (httpx.NetworkError, httpx.RemoteProtocolError):
+        return False
 
 
 def test_an_organisation_from_its_making_to_its_suspension(stage: Settings) -> None:
@@ -204,7 +214,7 @@ def test_a_gateway_drains_what_it_has_begun(stage: Settings) -> None:
         def body() -> Iterator[bytes]:
             yield b'{"item_id":"A",'
             process.send_signal(signal.SIGTERM)
-            time.sleep(1)
+            assert until(lambda: not accepts(url), 10)
             yield b'"item_type":"t"}'
 
         answer = client.post("/v1/ingest/items/upsert", content=body())
@@ -217,6 +227,23 @@ def test_a_gateway_drains_what_it_has_begun(stage: Settings) -> None:
         assert [json.loads(line)["event"] for line in process.stderr.read().splitlines()] == ["gateway is drained"]
         with pytest.raises(httpx.ConnectError):
             client.get("/healthz")
+
+
+def test_a_gateway_that_drains_accepts_nobody_while_its_importer_takes_its_time(stage: Settings) -> None:
+    with gateway_process(stage) as (process, url):
+        children = psutil.Process(process.pid).children
+        importers = lambda: [child for child in children() if "producers.imports" in child.cmdline()]  # noqa: E731
+        assert until(lambda: bool(importers()), 10)
+        importer = importers()[0]
+        importer.suspend()
+        try:
+            process.send_signal(signal.SIGTERM)
+            assert until(lambda: not accepts(url), GRACE_SECONDS / 2)
+            assert process.poll() is None
+            assert process.wait(GRACE_SECONDS + 5) == 0
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                importer.resume()
 
 
 def test_who_is_not_answered_when_the_gateway_ends_is_told_to_retry(stage: Settings) -> None:
