@@ -53,6 +53,14 @@ def docker_answers() -> bool:
     return True
 
 
+def _patient(kafka: Part) -> Part:
+    """Nobody takes it for dead where the machine is so busy that it is not heard of for a while."""
+    assert kafka.directory is not None
+    with (kafka.directory / "kafka.properties").open("a") as file:
+        file.write("broker.session.timeout.ms=30000\n")
+    return kafka
+
+
 class Embedded:
     def __init__(self, root: Path, names: set[str]) -> None:
         ports = Ports(root / "ports.json")
@@ -60,7 +68,7 @@ class Embedded:
         self._root = root
         self._urls = {"kafka": f"127.0.0.1:{kafka}", "postgres": postgres_url(root, postgres)}
         prepare: dict[str, Callable[[], Part]] = {
-            "kafka": lambda: kafka_part(root, kafka, controller),
+            "kafka": lambda: _patient(kafka_part(root, kafka, controller)),
             "postgres": lambda: postgres_part(root, postgres),
         }
         with ThreadPoolExecutor() as pool:

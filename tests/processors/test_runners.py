@@ -117,7 +117,14 @@ def process(
 def writing(settings: Settings, events: Events, seconds: float) -> Iterator[threading.Event]:
     """Appends events evenly over so many seconds; what is given is set once all are in the log."""
     codecs = {kind: UpsertCodec(kind, registry_of(settings)) for kind in KINDS}
-    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap, "partitioner": "murmur2_random", "linger.ms": 5})
+    producer = Producer(
+        {
+            "bootstrap.servers": settings.kafka_bootstrap,
+            "partitioner": "murmur2_random",
+            "max.in.flight.requests.per.connection": 1,  # in order, also where Kafka has to be asked again
+            "linger.ms": 5,
+        }
+    )
     written, over = threading.Event(), threading.Event()
 
     def write() -> None:
