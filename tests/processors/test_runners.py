@@ -31,7 +31,7 @@ from processors import rebuild
 from processors.runners.lives import group
 from projections import generations
 from tests.clock import OwnClock
-from tests.pipeline import append, append_raw, assert_equal, ends, prepared, running, wait_applied
+from tests.pipeline import append, append_raw, assert_equal, ends, prepared, producer_of, running, wait_applied
 from tests.processors.dead_letters import dead_letters
 
 WAIT_SECONDS = 60.0
@@ -117,14 +117,7 @@ def process(
 def writing(settings: Settings, events: Events, seconds: float) -> Iterator[threading.Event]:
     """Appends events evenly over so many seconds; what is given is set once all are in the log."""
     codecs = {kind: UpsertCodec(kind, registry_of(settings)) for kind in KINDS}
-    producer = Producer(
-        {
-            "bootstrap.servers": settings.kafka_bootstrap,
-            "partitioner": "murmur2_random",
-            "max.in.flight.requests.per.connection": 1,  # in order, also where Kafka has to be asked again
-            "linger.ms": 5,
-        }
-    )
+    producer = producer_of(settings)
     written, over = threading.Event(), threading.Event()
 
     def write() -> None:
