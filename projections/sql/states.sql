@@ -16,6 +16,7 @@ CREATE TEMPORARY TABLE stage_letters (
 CREATE FUNCTION pg_temp.instant(micros bigint) RETURNS timestamptz LANGUAGE sql STABLE AS
     $$ SELECT to_timestamp(micros / 1000000) + (micros % 1000000) * interval '1 microsecond' $$;
 -- A function, so that it is one statement, which ends by itself: no transaction waits for its client with positions locked.
+-- Rows are locked in key order, as by `advance`, so that a commit and a publication cannot deadlock.
 CREATE FUNCTION pg_temp.move_published(
     of_generation integer, topics text[], partitions integer[], expected bigint[], ends bigint[]
 ) RETURNS void LANGUAGE plpgsql AS $$
@@ -23,6 +24,8 @@ DECLARE
     moved integer;
 BEGIN
     SET LOCAL synchronous_commit = off;  -- to lose this one is to publish again: it need not wait for the disk
+    PERFORM FROM foldline_control.positions p JOIN unnest(topics, partitions) AS x (topic, partition) USING (topic, partition)
+    WHERE p.generation = of_generation ORDER BY p.topic, p.partition FOR UPDATE OF p;
     UPDATE foldline_control.positions p SET published = x.published_end
     FROM unnest(topics, partitions, expected, ends) AS x (topic, partition, published_before, published_end)
     WHERE p.generation = of_generation AND p.topic = x.topic AND p.partition = x.partition
@@ -171,6 +174,10 @@ SELECT org_id, entity_id FROM foldline_control.pending_publications
 WHERE generation = %s AND topic = %s AND partition = %s AND due_at <= now() ORDER BY org_id, entity_id;
 
 -- name: remove_pending
--- Those of a JSON array of [organisation, id] pairs are published.
-DELETE FROM foldline_control.pending_publications p USING json_array_elements(%s::json) AS pair
-WHERE p.generation = %s AND p.topic = %s AND p.partition = %s AND p.org_id = pair ->> 0 AND p.entity_id = pair ->> 1;
+-- Those of a JSON array of [organisation, id] pairs are published. Not those that an erasure has made due at a later time since
+-- they were looked for, or is about to: nor is that waited for, so that the two cannot deadlock.
+DELETE FROM foldline_control.pending_publications WHERE ctid = ANY (ARRAY(
+    SELECT p.ctid FROM json_array_elements(%s::json) AS pair
+    JOIN foldline_control.pending_publications p ON p.org_id = pair ->> 0 AND p.entity_id = pair ->> 1
+    WHERE p.generation = %s AND p.topic = %s AND p.partition = %s AND p.due_at <= now() FOR UPDATE OF p SKIP LOCKED
+));

@@ -357,6 +357,48 @@ class TestPostgres(StateStoreContract):
         finally:
             behind.close()
 
+    def test_a_commit_and_a_publication_lock_positions_in_one_order(
+        self, connect: Callable[[], StateStore], database: str
+    ) -> None:
+        """Both wait for the position that is in the middle, and neither for the other."""
+        folding, publishing, places = connect(), connect(), (USERS, ELSEWHERE, ITEMS)
+        folding.commit(batch(dict.fromkeys(places, (0, 4))))
+        with psycopg.connect(database) as holding, psycopg.connect(database, autocommit=True) as other:
+            # In which order a table is read depends on what is known of it.
+            other.execute("ANALYZE foldline_control.positions")
+            middle = "SELECT FROM foldline_control.positions WHERE topic = 'users.upserts.v1' AND partition = 0 FOR UPDATE"
+            waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            holding.execute(middle)
+            with ThreadPoolExecutor(2) as threads:
+                committed = threads.submit(folding.commit, batch(dict.fromkeys(places, (4, 9))))
+                moved = threads.submit(publishing.move_published, dict.fromkeys(places, (0, 4)))
+                assert until(lambda: other.execute(waits).fetchone() == (2,), 10)
+                holding.rollback()
+                committed.result(10)
+                moved.result(10)
+        positions = folding.positions()
+        assert {(positions[place].applied, positions[place].published) for place in places} == {(9, 4)}
+
+    def test_what_is_erased_again_while_it_is_published_is_still_to_be_published(
+        self, connect: Callable[[], StateStore], database: str
+    ) -> None:
+        store, users = connect(), [("org_1", f"USER-{number}") for number in range(1, 4)]
+
+        def erased(*users: tuple[str, str], at: int) -> Commit:
+            erasures = [Erasure(org_id, user_id, 1, at, "req_9", frozenset()) for org_id, user_id in users]
+            return batch({USERS: (at - 1, at)})._replace(erasures=erasures)
+
+        store.commit(erased(*users, at=1))
+        with ThreadPoolExecutor(1) as thread, psycopg.connect(database, autocommit=True) as other:
+            other.execute("UPDATE foldline_control.pending_publications SET due_at = now()")
+            assert store.pending(USERS) == users
+            connect().commit(erased(users[0], at=2))
+            with psycopg.connect(database) as erasing:
+                erasing.execute("SELECT FROM foldline_control.pending_publications WHERE entity_id = 'USER-2' FOR UPDATE")
+                thread.submit(store.remove_pending, USERS, users).result(10)
+            left = "SELECT entity_id, due_at > now() FROM foldline_control.pending_publications ORDER BY entity_id"
+            assert other.execute(left).fetchall() == [("USER-1", True), ("USER-2", False)]
+
     def test_between_two_messages_no_position_is_locked(
         self, connect: Callable[[], StateStore], database: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
