@@ -22,6 +22,9 @@ from tests.stack import Servers, servers  # noqa: E402
 os.environ["FOLDLINE_MASTER_KEY_FILE"] = MASTER_KEY_FILE
 os.environ.pop("FOLDLINE_MASTER_KEY", None)
 
+# A test's Kafka lives for seconds: not long enough for what Java compiles most carefully to pay.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
 # A shell's background job ignores SIGINT, and so would all that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
