@@ -14,8 +14,9 @@ export REQUESTS_CA_BUNDLE ?= $(CERTIFICATES)
 # What is built has the time of the commit, so that the same commit gives the same bytes.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
 
-# Each process has servers of its own, and a file of tests stays with one.
-PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile
+# Each process has servers of its own, and a file of tests stays with one; folder by folder, so that what a folder's tests share
+# is started once, and is gone when they are over.
+PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast check format bench growth docs overload chaos mutants fuzz fuzz-bytes audit sbom dist types clean

@@ -18,7 +18,7 @@ WINDOW_SECONDS = 3
 Connect = Callable[..., Client]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     started = Stack(tmp_path_factory.mktemp("client") / "data", FOLDLINE_RATE_LIMIT_WINDOW_SECONDS=str(WINDOW_SECONDS))
     started.start()

@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.outside import Organisation, Stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     started = Stack(tmp_path_factory.mktemp("e2e") / "data")
     started.start()

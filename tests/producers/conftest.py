@@ -68,7 +68,7 @@ def gateway_of(settings: Settings) -> Iterator[Gateway]:
         assert not thread.is_alive()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stage(kafka: str, postgres: str) -> Iterator[Settings]:
     """Settings of an initialised pipeline on which a processor runs."""
     name = f"test_{secrets.token_hex(4)}"
@@ -82,7 +82,7 @@ def stage(kafka: str, postgres: str) -> Iterator[Settings]:
         yield settings
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def gateway(stage: Settings) -> Iterator[Gateway]:
     with gateway_of(as_role(stage, "foldline_gateway")) as running_gateway:
         yield running_gateway
